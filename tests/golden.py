@@ -1,0 +1,59 @@
+"""Reads the golden values of the shared folder: networks with given weights, scored by another implementation."""
+
+import json
+import pathlib
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsnas_jax.base import Batch
+from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3, EDGES
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+def shared_file(name):
+    """A file of the shared folder; skips the test, saying so, where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is absent: this test reads data that is not part of the project")
+    return path
+
+
+def kernel(seed, name, shape):
+    """The golden kernel of a name."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))).astype(np.float32)
+
+
+def nasbench201_params(seed, num_classes=10, channels=16, cells=5):
+    """The golden weights as parameters of the dispatched network."""
+    norm = lambda c, *lead: {"scale": np.ones((*lead, c), np.float32), "bias": np.zeros((*lead, c), np.float32)}
+    params = {"stem": {"kernel": kernel(seed, "stem", (3, 3, 3, channels))}, "stem_norm": norm(channels)}
+    for stage in range(3):
+        c, first = channels * 2**stage, stage * (cells + 1)
+        if stage:
+            shapes = {"conv_a": (3, 3, c // 2, c), "conv_b": (3, 3, c, c), "downsample": (1, 1, c // 2, c)}
+            block = {n: {"kernel": kernel(seed, f"cell{first - 1}/{n}", s)} for n, s in shapes.items()}
+            params[f"reduction{stage}"] = block | {"norm_a": norm(c), "norm_b": norm(c)}
+        stack = lambda e, k: np.stack([kernel(seed, f"cell{first + i}/edge{e}", (k, k, c, c)) for i in range(cells)])
+        params[f"stage{stage}"] = {
+            f"edge{e}": {"conv_1x1": {"kernel": stack(e, 1)}, "conv_3x3": {"kernel": stack(e, 3)}, "norm": norm(c, cells)}
+            for e in range(6)
+        }
+    params["head_norm"] = norm(4 * channels)
+    params["head"] = {"kernel": kernel(seed, "head", (4 * channels, num_classes)), "bias": np.zeros(num_classes, np.float32)}
+    return params
+
+
+def batch(batch_size):
+    """The golden batch."""
+    with np.load(shared_file("golden/batch.npz")) as arrays:
+        return Batch(jnp.asarray(arrays["image"][:batch_size]), jnp.asarray(arrays["label"][:batch_size], jnp.int32))
+
+
+def cells():
+    """The golden cells of NAS-Bench-201."""
+    return json.loads(shared_file("golden/nasbench201.json").read_text())

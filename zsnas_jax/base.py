@@ -1,0 +1,99 @@
+"""The data types that the other parts exchange. Nothing here computes a score.
+
+Axes: B batch (also N where samples are correlated), H W C image, L layers, G genes of an architecture.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Arch = Any
+"""An architecture: int32[G], or a pytree of int32 arrays of fixed shapes. It is data, not code."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Labelled pictures, standardised: image float32[B, H, W, C], label int32[B]."""
+
+    image: jax.Array
+    label: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResponseMatrices:
+    """Per layer the sum of its sites' |corr|: activations and gradients, float32[L, N, N] each; undefined sites add 0.
+
+    `gradients` is None when no proxy needs the backward pass.
+    """
+
+    activations: jax.Array
+    gradients: jax.Array | None
+
+
+class Proxy(NamedTuple):
+    """A training-free score; larger is better.
+
+    Attributes:
+        name: canonical name, as in flags and in columns of results.
+        score: ResponseMatrices to float32[]; -inf (or NaN, which scoring turns into -inf) where it is undefined.
+        needs: what the score reads: a subset of {"activations", "gradients"}.
+        settings: hyper-parameters that change the score, for reports and for telling results apart.
+        reference: where the formula comes from.
+    """
+
+    name: str
+    score: Callable[[ResponseMatrices], jax.Array]
+    needs: frozenset[str]
+    settings: dict[str, Any]
+    reference: str
+
+
+class SearchSpace(NamedTuple):
+    """A set of architectures as pure functions; all but those on strings and classes trace under jit and vmap.
+
+    Attributes:
+        name: as in flags.
+        num_archs: how many architectures there are, or None where they cannot be enumerated.
+        sample: key to a uniformly drawn architecture.
+        mutate: (key, arch) to an architecture that differs in one decision.
+        from_index: published index, int[...], to int32[..., G]; None where there is no published order.
+        to_index: the inverse.
+        encode: arch to its published string.
+        decode: string to arch; ValueError that names the bad part.
+        isomorphism_key: arch to a string that isomorphic architectures share.
+        num_params: (arch, num_classes) to trainable parameters.
+        num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
+        make_network: (num_classes, kernel_init) to a Flax module called as module.apply(variables, image, arch).
+        layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
+    """
+
+    name: str
+    num_archs: int | None
+    sample: Callable[[jax.Array], Arch]
+    mutate: Callable[[jax.Array, Arch], Arch]
+    from_index: Callable[[Any], Arch] | None
+    to_index: Callable[[Arch], jax.Array] | None
+    encode: Callable[[Arch], str]
+    decode: Callable[[str], Arch]
+    isomorphism_key: Callable[[Arch], str]
+    num_params: Callable[[Arch, int], int]
+    num_flops: Callable[[Arch, int, int], int]
+    make_network: Callable[..., Any]
+    layer_of: Callable[[tuple[str, ...], int], int]
+
+
+def fingerprint(arch: Arch) -> jax.Array:
+    """FNV-1a hash of the genes, uint32[]: what tells one architecture's random draws from another's.
+
+    Depends on the genes alone, so that a score is the same in whatever order and company it is computed.
+    """
+    code = jnp.uint32(2166136261)
+    for leaf in jax.tree.leaves(arch):
+        for gene in jnp.ravel(jnp.asarray(leaf)).astype(jnp.uint32):
+            code = (code ^ gene) * jnp.uint32(16777619)
+    return code

@@ -1,0 +1,165 @@
+"""The operations of convolutional networks, with gradients that XLA's CPU backend runs fast.
+
+What autodiff makes of a convolution, a batch norm or a pooling inside a conditional or a loop costs two to ten times
+what it should there (WORKSPACE.md, "Measured facts"). The rules below are the same derivatives in forms that run fast,
+also on a GPU. Axes: B batch, H height, W width, C channels in, D channels out, k kernel size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+_AXES = ("NHWC", "HWIO", "NHWC")
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    pad = (kernel.shape[0] - 1) // 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_AXES)
+
+
+def _conv2d_input_gradient(gradient: jax.Array, kernel: jax.Array, stride: int, size: int) -> jax.Array:
+    """The transposed convolution as a plain forward one: zeros between the pixels, kernel turned by 180 degrees."""
+    if stride > 1:
+        after = size - 1 - stride * (gradient.shape[1] - 1)
+        spread = (0, after, stride - 1)
+        gradient = lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), spread, spread, (0, 0, 0)))
+    return _convolve(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 1)
+
+
+def _conv2d_kernel_gradient(x: jax.Array, gradient: jax.Array, kernel_size: int, stride: int) -> jax.Array:
+    """One matrix product per kernel position: sum over pixels of x shifted by (i, j) times the output's gradient."""
+    pad, size = (kernel_size - 1) // 2, stride * gradient.shape[1]
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    product = lambda i, j: jnp.einsum("bhwc,bhwd->cd", x[:, i : i + size : stride, j : j + size : stride], gradient)
+    positions = range(kernel_size)
+    return jnp.stack([jnp.stack([product(i, j) for j in positions]) for i in positions])
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Convolution with an odd square kernel, without bias, padded by (k - 1) / 2 on every side.
+
+    Args:
+        x: float[B, H, W, C], H = W, a multiple of the stride.
+        kernel: float[k, k, C, D].
+        stride: the same in both directions.
+
+    Returns:
+        float[B, H / stride, W / stride, D].
+    """
+
+    @jax.custom_vjp
+    def run(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _convolve(x, kernel, stride)
+
+    def backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, kernel = residuals
+        return (
+            _conv2d_input_gradient(gradient, kernel, stride, x.shape[1]),
+            _conv2d_kernel_gradient(x, gradient, kernel.shape[0], stride),
+        )
+
+    run.defvjp(lambda x, kernel: (run(x, kernel), (x, kernel)), backward)
+    return run(x, kernel)
+
+
+def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
+    mean = x.mean((0, 1, 2))
+    inverse = lax.rsqrt(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean) + epsilon)
+    return (x - mean) * inverse, inverse
+
+
+def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float = 1e-5) -> jax.Array:
+    """Batch normalisation by the statistics of the batch itself, as in training.
+
+    y = scale (x - mean) / sqrt(var + epsilon) + bias, mean and population variance per channel over B, H and W.
+
+    Args:
+        x: float[B, H, W, C].
+        scale: float[C].
+        bias: float[C].
+        epsilon: added to the variance.
+
+    Returns:
+        float[B, H, W, C].
+    """
+
+    @jax.custom_vjp
+    def run(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        return _normalise(x, epsilon)[0] * scale + bias
+
+    def forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
+        normal, inverse = _normalise(x, epsilon)
+        return normal * scale + bias, (normal, inverse, scale)
+
+    def backward(residuals: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        normal, inverse, scale = residuals
+        along = (gradient * normal).mean((0, 1, 2))
+        flat = gradient.mean((0, 1, 2))
+        count = gradient.size // gradient.shape[-1]
+        return inverse * scale * (gradient - flat - normal * along), along * count, flat * count
+
+    run.defvjp(forward, backward)
+    return run(x, scale, bias)
+
+
+def _window_sum(x: jax.Array) -> jax.Array:
+    size = x.shape[1]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x[:, :size] + x[:, 1 : size + 1] + x[:, 2:]
+    return x[:, :, :size] + x[:, :, 1 : size + 1] + x[:, :, 2:]
+
+
+def _window_count(size: int) -> np.ndarray:
+    """float32[1, H, W, 1]: pixels under a 3x3 window; made by numpy, or XLA would fold it for seconds."""
+    line = np.convolve(np.ones(size, np.float32), np.ones(3, np.float32), "same") if size > 2 else np.full(size, size)
+    return np.outer(line, line).astype(np.float32)[None, :, :, None]
+
+
+@jax.custom_vjp
+def avg_pool_3x3(x: jax.Array) -> jax.Array:
+    """3x3 average pooling at stride 1; pixels outside the picture are not counted. float[B, H, W, C], H = W."""
+    return _window_sum(x) / _window_count(x.shape[1])
+
+
+avg_pool_3x3.defvjp(
+    lambda x: (avg_pool_3x3(x), None),
+    lambda _, gradient: (_window_sum(gradient / _window_count(gradient.shape[1])),),
+)
+
+
+def avg_pool_2x2(x: jax.Array) -> jax.Array:
+    """2x2 average pooling at stride 2. float[B, H, W, C] to float[B, H / 2, W / 2, C], H and W even."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def rematerialised_switch(index: jax.Array, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """`lax.switch` that saves its operands only and runs the chosen branch again on the way back.
+
+    The residuals of an ordinary switch are the union over its branches, filled with zeros: at 64x32x32x16 writing
+    them costs more than a 1x1 convolution.
+
+    Args:
+        index: int32[], the branch to run.
+        branches: functions of the operands, all with outputs of the same shapes and dtypes.
+        *operands: pytrees of float arrays.
+
+    Returns:
+        What the chosen branch returns.
+    """
+
+    @jax.custom_vjp
+    def run(index: jax.Array, *operands: Any) -> Any:
+        return lax.switch(index, branches, *operands)
+
+    def backward(residuals: Any, gradient: Any) -> Any:
+        index, operands = residuals
+        pullbacks = [lambda o, g, branch=branch: jax.vjp(branch, *o)[1](g) for branch in branches]
+        return None, *lax.switch(index, pullbacks, operands, gradient)
+
+    run.defvjp(lambda index, *operands: (run(index, *operands), (index, operands)), backward)
+    return run(index, *operands)
