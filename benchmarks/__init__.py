@@ -1,0 +1,36 @@
+"""Ground truth by name or path."""
+
+from collections.abc import Callable, Mapping
+import os
+import pathlib
+from types import MappingProxyType
+
+from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
+
+BENCHMARKS: Mapping[str, Callable[[], TabularBenchmark]] = MappingProxyType({"analog": from_analog_nasbench})
+
+__all__ = ["BENCHMARKS", "TabularBenchmark", "from_analog_nasbench", "from_csv", "from_nats", "load", "open_benchmark"]
+
+
+def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
+    """A benchmark by name, or from a path: .csv, .csv.gz, .npz, or NATS-Bench's archive (folder or .tar).
+
+    Reading the archive takes minutes: `open_benchmark(path).save("nats.npz")` once, then use the .npz.
+
+    Raises:
+        FileNotFoundError: if neither a benchmark nor a file of the name exists.
+        ValueError: if the file is damaged.
+    """
+    if name in BENCHMARKS:
+        return BENCHMARKS[str(name)]()
+    path = pathlib.Path(name)
+    if not path.exists():
+        raise FileNotFoundError(f"unknown benchmark {str(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path")
+    if path.name.endswith((".csv", ".csv.gz")):
+        return from_csv(path)
+    if path.suffix == ".npz":
+        return load(path)
+    if path.is_dir() or path.suffix == ".tar":
+        return from_nats(path)
+    raise ValueError(f"benchmark {path}: needed is a .csv, .csv.gz, .npz, or NATS-Bench's archive (folder or .tar)")

@@ -1,0 +1,90 @@
+"""A table of trained architectures: named columns of one value per architecture, with where they come from."""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import os
+from typing import Any
+import zipfile
+
+import jax
+import numpy as np
+
+from zsnas_jax import files
+
+FORMAT = 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TabularBenchmark:
+    """Measured values of the architectures of a space, in the space's published order. N architectures.
+
+    Attributes:
+        columns: name to float32[N]. The name says data set, split, epochs and seeds: `cifar10_test_200_mean` is the mean
+            over the seeds there are, `..._single` one unnamed run, `..._seed777` that run. Accuracies are fractions.
+            NaN: not measured.
+        space: name of the search space.
+        name: of the benchmark.
+        source: what it was made from, and how.
+        checksum: SHA-256 of the file it was made from (of a folder: of its files' checksums).
+    """
+
+    columns: Mapping[str, np.ndarray]
+    space: str = dataclasses.field(metadata={"static": True})
+    name: str = dataclasses.field(metadata={"static": True})
+    source: str = dataclasses.field(metadata={"static": True})
+    checksum: str = dataclasses.field(metadata={"static": True})
+
+    def resolve(self, column: str) -> str:
+        """The full name of a column given by it or by an unambiguous beginning, as `cifar10_test_200`.
+
+        Raises:
+            ValueError: if there is none, or there are several and none is the mean.
+        """
+        if column in self.columns:
+            return column
+        found = [name for name in self.columns if name.startswith(f"{column}_")]
+        if f"{column}_mean" in found:
+            return f"{column}_mean"
+        if len(found) != 1:
+            problem = "is ambiguous in" if found else "is not in"
+            raise ValueError(f"column {column!r} {problem} benchmark {self.name}: allowed are {', '.join(self.columns)}")
+        return found[0]
+
+    def lookup(self, column: str, index: Any) -> np.ndarray:
+        """Values float32[...] of a column at published indices int[...].
+
+        Raises:
+            ValueError: if the column is unknown or an architecture has no value in it.
+        """
+        name = self.resolve(column)
+        values = np.asarray(self.columns[name])[np.asarray(index)]
+        if np.isnan(values).any():
+            missing = int(np.asarray(index).ravel()[np.flatnonzero(np.isnan(values.ravel()))[0]])
+            raise ValueError(f"benchmark {self.name} has no {name} for architecture {missing}")
+        return values
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an .npz that `load` reads: the columns, and name, space, source and checksum as JSON."""
+        header = {"format": FORMAT} | {f: getattr(self, f) for f in ("name", "space", "source", "checksum")}
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
+            columns = {f"column/{name}": np.asarray(values, np.float32) for name, values in self.columns.items()}
+            np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
+
+
+def load(path: str | os.PathLike[str]) -> TabularBenchmark:
+    """Reads what `TabularBenchmark.save` wrote.
+
+    Raises:
+        ValueError: if the file is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            header = json.loads(str(arrays["header"]))
+            columns = {key.removeprefix("column/"): arrays[key] for key in arrays if key.startswith("column/")}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not a benchmark .npz: {error}") from error
+    if header.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is a benchmark of another format: {FORMAT} is needed")
+    return TabularBenchmark(columns, **header)

@@ -1,0 +1,213 @@
+"""Where pictures come from: arrays, .npz files, CIFAR's published binary archives and TFDS. M pictures, H W C image."""
+
+from collections.abc import Callable, Sequence
+import os
+import pathlib
+import tarfile
+from typing import Any, NamedTuple
+import zipfile
+
+import numpy as np
+
+from zsnas_jax import files
+
+Take = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+
+
+class PictureSource(NamedTuple):
+    """Labelled pictures to draw batches from.
+
+    Attributes:
+        name: name or path, for messages and reports.
+        num_classes: labels lie in [0, num_classes).
+        take: (generator, count) to `count` different pictures uint8[count, H, W, C] and labels int32[count].
+        mean: float32[C], of pixels in [0, 1], subtracted from a picture.
+        std: float32[C], divided by.
+    """
+
+    name: str
+    num_classes: int
+    take: Take
+    mean: np.ndarray
+    std: np.ndarray
+
+
+class CifarArchive(NamedTuple):
+    """A published binary archive: a record is `label_bytes` labels, of which the last counts, then 3 x 32 x 32 bytes."""
+
+    file: str
+    url: str
+    sha256: str
+    members: Sequence[str]
+    label_bytes: int
+
+
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
+CIFAR_ARCHIVES = {
+    "cifar10": CifarArchive(
+        "cifar-10-binary.tar.gz",
+        _CIFAR_URL + "cifar-10-binary.tar.gz",
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
+        1,
+    ),
+    "cifar100": CifarArchive(
+        "cifar-100-binary.tar.gz",
+        _CIFAR_URL + "cifar-100-binary.tar.gz",
+        "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        ["cifar-100-binary/train.bin"],
+        2,
+    ),
+}
+
+_IMAGENET16_MEAN, _IMAGENET16_STD = np.array([[122.68, 116.66, 104.01], [63.22, 61.26, 65.09]]) / 255
+STATISTICS = {
+    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+    "cifar100": ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+    "imagenet16_120": (_IMAGENET16_MEAN, _IMAGENET16_STD),
+}
+"""Published per-channel (mean, standard deviation) of the data sets, of pixels in [0, 1]."""
+
+NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120}
+TFDS_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16_120": "imagenet_resized/16x16"}
+
+
+def from_arrays(
+    image: np.ndarray, label: np.ndarray, *, name: str, num_classes: int | None = None, statistics: Any = None
+) -> PictureSource:
+    """Pictures in memory.
+
+    Args:
+        image: uint8[M, H, W, 3].
+        label: int[M], from 0.
+        name: for messages.
+        num_classes: default the largest label + 1.
+        statistics: (mean, std) per channel of pixels in [0, 1]; default those of the pictures.
+
+    Raises:
+        ValueError: for another dtype or shape.
+    """
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[1] != image.shape[2] or image.shape[3] != 3:
+        raise ValueError(f"{name}: pictures are {image.dtype}{list(image.shape)}, needed is uint8[M, H, H, 3]")
+    if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or (label < 0).any():
+        raise ValueError(f"{name}: labels are {label.dtype}{list(label.shape)}, needed is int[{len(image)}], from 0")
+    if num_classes is not None and label.max() >= num_classes:
+        raise ValueError(f"{name}: label {label.max()} does not fit {num_classes} classes")
+    mean, std = statistics or (image.mean((0, 1, 2)) / 255, image.std((0, 1, 2)) / 255)
+
+    def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        if count > len(image):
+            raise ValueError(f"{name} has {len(image)} pictures, fewer than a batch of {count}")
+        chosen = rng.choice(len(image), count, replace=False)
+        return image[chosen], label[chosen].astype(np.int32)
+
+    classes = num_classes or int(label.max()) + 1
+    return PictureSource(name, classes, take, np.asarray(mean, np.float32), np.asarray(std, np.float32))
+
+
+def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> PictureSource:
+    """The arrays `x_train` (uint8[M, H, W, 3]) and `y_train` (int[M]) of an .npz file; other arrays are not read.
+
+    Pictures are standardised by their own per-channel statistics.
+
+    Raises:
+        ValueError: if the file is not an .npz, lacks an array, or an array has another dtype or shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = {"x_train", "y_train"} - set(arrays)
+            if missing:
+                raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}: it has {', '.join(arrays) or 'nothing'}")
+            image, label = arrays["x_train"], arrays["y_train"]
+    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is not an .npz file: {error}") from error
+    return from_arrays(image, label, name=str(path), num_classes=num_classes)
+
+
+def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, dataset: str) -> PictureSource:
+    """The training pictures of a published CIFAR binary archive, verified by its checksum.
+
+    Raises:
+        ValueError: if the checksum does not match or a member is missing or has the wrong size.
+    """
+    files.verify(path, archive.sha256)
+    size = archive.label_bytes + 3 * 32 * 32
+    parts = []
+    with tarfile.open(path, "r:gz") as tar:
+        for name in archive.members:
+            member = tar.extractfile(name)
+            data = np.frombuffer(member.read() if member else b"", np.uint8)
+            if not data.size or data.size % size:
+                raise ValueError(f"{path}: {name} has {data.size} bytes, needed is a multiple of {size}")
+            parts.append(data.reshape(-1, size))
+    records = np.concatenate(parts)
+    image = np.ascontiguousarray(records[:, archive.label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    label = records[:, archive.label_bytes - 1].astype(np.int32)
+    return from_arrays(
+        image, label, name=dataset, num_classes=NUM_CLASSES[dataset], statistics=STATISTICS[dataset]
+    )
+
+
+def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureSource:
+    """The training split of a data set that TFDS has prepared as array_record; reading it needs no TensorFlow.
+
+    `imagenet16_120` is the first 120 classes of `imagenet_resized/16x16`: pictures are drawn at random and those of
+    other classes passed over, so that no pass over the 1.28 million is needed.
+
+    Raises:
+        FileNotFoundError: if it is not prepared under `data_dir` (TFDS's own default folder when None).
+    """
+    import tensorflow_datasets as tfds  # takes a second to import, and only this function needs it
+
+    name, num_classes = TFDS_NAMES[dataset], NUM_CLASSES[dataset]
+    try:
+        examples = tfds.data_source(name, split="train", data_dir=data_dir, download=False)
+    except Exception as error:  # TFDS raises NotImplementedError, AssertionError and others for what is not there
+        where = data_dir or "TFDS's default folder"
+        raise FileNotFoundError(f"TFDS data set {name} is not prepared as array_record in {where}") from error
+
+    def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = [], []
+        for index in rng.permutation(len(examples)):
+            example = examples[int(index)]
+            if example["label"] < num_classes:
+                images.append(example["image"])
+                labels.append(example["label"])
+                if len(images) == count:
+                    return np.stack(images), np.array(labels, np.int32)
+        raise ValueError(f"{name} has {len(images)} pictures of {dataset}, fewer than a batch of {count}")
+
+    return PictureSource(dataset, num_classes, take, *(np.asarray(s, np.float32) for s in STATISTICS[dataset]))
+
+
+def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> PictureSource:
+    """A named data set from what there is: prepared by TFDS, else the CIFAR archive in `data_dir`, else its download.
+
+    Args:
+        dataset: cifar10, cifar100 or imagenet16_120.
+        data_dir: where to look and where a download goes; default ~/.cache/zsnas_jax and TFDS's own default folder.
+
+    Raises:
+        FileNotFoundError: if it is nowhere to be had; the message says what to do.
+        ValueError: if an archive is damaged.
+    """
+    try:
+        return from_tfds(dataset, data_dir)
+    except FileNotFoundError as error:
+        missing = str(error)
+    if dataset in CIFAR_ARCHIVES:
+        archive = CIFAR_ARCHIVES[dataset]
+        path = pathlib.Path(data_dir or pathlib.Path.home() / ".cache" / "zsnas_jax") / archive.file
+        try:
+            files.fetch(archive.url, path, archive.sha256)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{dataset}: {missing}; {archive.file} is not in {path.parent}; {error}. "
+                f"Put one of them there, or give --dataset the path of an .npz with x_train and y_train"
+            ) from error
+        return from_cifar_archive(path, archive, dataset)
+    raise FileNotFoundError(
+        f"{dataset}: {missing}. Prepare it once, in an environment with TensorFlow: "
+        f"tfds.builder('{TFDS_NAMES[dataset]}', data_dir=..., file_format='array_record').download_and_prepare(), "
+        f"or give --dataset the path of an .npz with x_train and y_train"
+    )

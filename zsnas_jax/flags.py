@@ -1,0 +1,89 @@
+"""Command-line flags that binaries share, defined once: two binaries that define one flag collide."""
+
+from collections.abc import Callable
+import logging
+import os
+import pathlib
+import sys
+from typing import Any
+
+from absl import app, flags
+import jax
+
+from zsnas_jax.datasets import DATASETS
+from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.proxies import PROXIES, WEIGHTINGS
+from zsnas_jax.search_spaces import SPACES
+
+FLAGS = flags.FLAGS
+_MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
+
+
+def define_scoring_flags() -> None:
+    """The flags that say what is scored, how, and on what."""
+    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
+    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas: {', '.join(PROXIES)}.")
+    flags.DEFINE_string("dataset", "noise", f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
+    flags.DEFINE_string("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
+    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
+    flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
+    flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
+    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
+    flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
+    flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
+    flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
+    flags.DEFINE_integer("seed", 0, "Seed of weights, batches and random selections.")
+    flags.DEFINE_string(
+        "benchmark", "auto", "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed)."
+    )
+    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
+    flags.DEFINE_integer("candidates_per_step", 0, "Architectures a device scores at once; 0: 1 on a CPU, 16 on a GPU.")
+    flags.DEFINE_integer("num_devices", 0, "CPU devices to share the work; 0: one a core. Ignored where there is a GPU.")
+    flags.DEFINE_string("out", None, "Folder of the results; default results/ and a name made from the settings.")
+    flags.DEFINE_string(
+        "compilation_cache", str(pathlib.Path.home() / ".cache" / "zsnas_jax" / "xla"), "Compiled programs; empty: none kept."
+    )
+
+
+def configure_jax() -> None:
+    """Sets up devices and the compilation cache; call it before anything touches a device."""
+    logging.getLogger("jax").setLevel(logging.WARNING)  # or it reports every backend that a machine lacks
+    if FLAGS.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    if FLAGS.num_devices < 0:
+        raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, _MAX_CPU_DEVICES))
+
+
+def candidates_per_step() -> int:
+    """The flag, or what suits the device: vmap serves a GPU and hurts a CPU."""
+    if FLAGS.candidates_per_step < 0:
+        raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: allowed are 0 (automatic) and more")
+    return FLAGS.candidates_per_step or (1 if jax.default_backend() == "cpu" else 16)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a binary: what a user got wrong ends in one line on stderr and exit code 1.
+
+    With --verbosity=1 the traceback is shown as well.
+    """
+
+    def guarded(argv: list[str]) -> Any:
+        program = pathlib.Path(argv[0]).stem
+        try:
+            if len(argv) > 1:
+                raise ValueError(f"unknown argument {argv[1]!r}: flags start with --, see {program} --help")
+            main()
+        except (ValueError, OSError) as error:
+            if FLAGS.verbosity > 0:
+                raise
+            print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print(f"\n{program}: stopped; the same command goes on from here", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded)

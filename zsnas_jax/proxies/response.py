@@ -1,0 +1,115 @@
+"""The response correlation family: ACor, GCor, RCor and WRCor.
+
+One block, `response_correlation`, and its recipes. K is the weighted sum over the response sites s of layer l of the
+absolute Pearson correlations between the samples of a batch, of activations A_s and of loss gradients G_s:
+
+    K = sum_l w(l) sum_{s in l} (|corr(A_s)| + |corr(G_s)|),    score = log|det K|.
+
+Needs a batch with labels of at least two samples. Batch norm uses the statistics of the batch. Degenerate (-inf):
+no site with a defined correlation. Source: Jing et al., "WRCor: Zero-Shot Neural Architecture Search with Weighted
+Response Correlation", Eq. 1 to 11.
+
+Deviations: layers are counted from 1, as in the paper; its released code counts from 0, which shifts the score of
+`expb2t` by exactly N log 2. Every activation counts once, where the released code, which finds layers by class name,
+counts some twice and misses others. A site at which any sample has no variance is skipped whole.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zsnas_jax.base import Proxy, ResponseMatrices
+from zsnas_jax.correlation import log_determinant
+
+LogWeighting = Callable[[np.ndarray, int], np.ndarray]
+"""(layer numbers 1..L, L) to log w(l)."""
+
+WEIGHTINGS: Mapping[str, LogWeighting] = MappingProxyType(
+    {
+        "none": lambda layer, _: 0.0 * layer,
+        "linear": lambda layer, _: np.log(layer),
+        "quad": lambda layer, _: 2 * np.log(layer),
+        "expb2t": lambda layer, _: layer * np.log(2),
+        "expt2b": lambda layer, num_layers: (num_layers + 1 - layer) * np.log(2),
+    }
+)
+"""w(l) of the paper's Table 3, as logarithms: 1, l, l^2, 2^l (bottom to top) and 2^(L + 1 - l) (top to bottom)."""
+
+_REFERENCE = "Jing et al., WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation"
+
+
+def response_correlation(
+    name: str,
+    *,
+    responses: Sequence[str] = ("activations", "gradients"),
+    layers: Sequence[int] | None = None,
+    weighting: str | LogWeighting = "none",
+    count_exponent: float = 1.0,
+) -> Proxy:
+    """The block: log|det(K / c)| + count_exponent N log c with c = sum_l w(l) (sites in l).
+
+    Args:
+        name: name of the proxy.
+        responses: which to sum: "activations", "gradients" or both.
+        layers: numbers of the layers that count, from 1; None for all.
+        weighting: a name in `WEIGHTINGS`, or a function (layer numbers, number of layers) to log w(l).
+        count_exponent: 1 is the papers' score log|det K|; 0 forgets how many sites there are.
+
+    Returns:
+        A proxy.
+
+    Raises:
+        ValueError: for an unknown response or weighting, or a layer below 1.
+    """
+    unknown = set(responses) - {"activations", "gradients"}
+    if unknown or not responses:
+        raise ValueError(f"unknown responses {sorted(unknown)}: allowed are activations, gradients or both")
+    if isinstance(weighting, str) and weighting not in WEIGHTINGS:
+        raise ValueError(f"unknown weighting {weighting!r}: allowed are {', '.join(WEIGHTINGS)}")
+    if layers is not None and (not layers or min(layers) < 1):
+        raise ValueError(f"bad layers {list(layers)}: they are counted from 1")
+    log_weight = WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting
+
+    def score(matrices: ResponseMatrices) -> jax.Array:
+        parts = [getattr(matrices, response) for response in responses]
+        total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        chosen = np.arange(1, len(total) + 1) if layers is None else np.asarray(layers)
+        if chosen.max() > len(total):
+            raise ValueError(f"layer {chosen.max()} asked for by proxy {name!r}: the network has {len(total)}")
+        log_weights = jnp.asarray(log_weight(chosen, len(total)), total.dtype)
+        return log_determinant(total[chosen - 1], log_weights, count_exponent)
+
+    settings = {
+        "responses": list(responses),
+        "layers": None if layers is None else [int(layer) for layer in layers],
+        "weighting": weighting if isinstance(weighting, str) else getattr(weighting, "__name__", "custom"),
+        "count_exponent": count_exponent,
+    }
+    return Proxy(name, score, frozenset(responses), settings, _REFERENCE)
+
+
+def acor() -> Proxy:
+    """ACor = log|det sum_s |corr(A_s)||: activations only, one forward pass, no labels."""
+    return response_correlation("acor", responses=("activations",))
+
+
+def gcor() -> Proxy:
+    """GCor = log|det sum_s |corr(G_s)||: gradients of the loss with respect to the pre-activations only."""
+    return response_correlation("gcor", responses=("gradients",))
+
+
+def rcor() -> Proxy:
+    """RCor = log|det sum_s (|corr(A_s)| + |corr(G_s)|)|."""
+    return response_correlation("rcor")
+
+
+def wrcor(*, weighting: str | LogWeighting = "expb2t") -> Proxy:
+    """WRCor = log|det sum_l w(l) sum_{s in l} (|corr(A_s)| + |corr(G_s)|)|, w(l) = 2^l by default.
+
+    Args:
+        weighting: as in `response_correlation`; with "none" it is RCor.
+    """
+    return response_correlation("wrcor", weighting=weighting)

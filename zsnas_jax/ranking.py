@@ -1,0 +1,255 @@
+"""Scoring a set of architectures through the durable store: what `score_main` does, as functions.
+
+A = architectures asked for, P = proxies, N = batch.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import hashlib
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from zsnas_jax import datasets
+from zsnas_jax.base import Batch, Proxy, SearchSpace, fingerprint
+from zsnas_jax.datasets import PictureSource
+from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.results import ResultStore
+from zsnas_jax.scoring import Scorer, make_scorer
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """Everything that changes a score, besides the proxy and the pictures themselves.
+
+    Attributes:
+        batch_size: N.
+        augment: whether pictures are flipped and cropped at random.
+        init: name of the initialisation.
+        weighting: of WRCor.
+        repeats: how many initialisations a score is the mean of.
+        resample: whether every architecture and repeat draws its own batch.
+        seed: of weights and batches.
+        share_isomorphic: whether isomorphic architectures share the score of the first of their class. An
+            approximation: classes mix cells whose dead convolutions differ.
+    """
+
+    batch_size: int = 64
+    augment: bool = False
+    init: str = "kaiming_uniform"
+    weighting: str = "expb2t"
+    repeats: int = 1
+    resample: bool = False
+    seed: int = 0
+    share_isomorphic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.init not in INITIALIZERS:
+            raise ValueError(f"unknown init {self.init!r}: allowed are {', '.join(INITIALIZERS)}")
+        if self.repeats < 1:
+            raise ValueError(f"repeats is {self.repeats}: at least 1 is needed")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size is {self.batch_size}: a correlation between samples needs at least 2")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}: allowed are 0 to {2**31 - 1}")
+
+
+class RunTimes(NamedTuple):
+    """What a run did: architectures scored now and found in the store, seconds, compiled programs."""
+
+    num_scored: int
+    num_reused: int
+    first_call_seconds: float
+    scoring_seconds: float
+    num_compilations: int
+    num_devices: int
+
+
+def select_archs(space: SearchSpace, text: str, seed: int = 0) -> np.ndarray:
+    """The architectures that a user names, int32[A, G], each once.
+
+    Args:
+        space: the search space.
+        text: `all`, `START:STOP` by published index, `random:COUNT` distinct ones, or the path of a file with one
+            architecture string a line.
+        seed: of `random`.
+
+    Raises:
+        ValueError: naming what is wrong and what is allowed.
+    """
+    allowed = "allowed are all, START:STOP, random:COUNT or the path of a file of architecture strings"
+    total = space.num_archs
+    start, colon, stop = text.partition(":")
+    if text == "all" and total and space.from_index:
+        return np.asarray(space.from_index(np.arange(total)))
+    if colon and start == "random" and stop.isdigit():
+        if not 1 <= int(stop) <= (total or int(stop)):
+            raise ValueError(f"archs {text!r}: COUNT must lie between 1 and {total}")
+        return _random_archs(space, int(stop), seed)
+    if colon and start.isdigit() and stop.isdigit() and total and space.from_index:
+        if not int(start) < int(stop) <= total:
+            raise ValueError(f"archs {text!r}: needed is 0 <= START < STOP <= {total}")
+        return np.asarray(space.from_index(np.arange(int(start), int(stop))))
+    if not pathlib.Path(text).is_file():
+        raise ValueError(f"archs {text!r} is neither a file nor a selection: {allowed}")
+    lines = pathlib.Path(text).read_text(encoding="utf-8").split("\n")
+    archs = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                archs.append(np.asarray(space.decode(line.strip())))
+            except ValueError as error:
+                raise ValueError(f"{text}, line {number}: {error}") from error
+    if not archs:
+        raise ValueError(f"{text} holds no architecture: {allowed}")
+    return np.stack(list({space.encode(arch): arch for arch in archs}.values()))
+
+
+def _random_archs(space: SearchSpace, count: int, seed: int) -> np.ndarray:
+    if space.num_archs and space.from_index:
+        chosen = np.random.default_rng(seed).choice(space.num_archs, count, replace=False)
+        return np.asarray(space.from_index(np.sort(chosen)))
+    keys = jax.random.split(jax.random.key(seed), count)
+    return np.asarray(jax.vmap(space.sample)(keys))
+
+
+def batch_identity(batch: Batch) -> str:
+    """The first 16 hex digits of the SHA-256 of a batch's bytes: tells data sets apart by what is in them."""
+    digest = hashlib.sha256(np.asarray(batch.image).tobytes())
+    digest.update(np.asarray(batch.label).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """(root of all weights, root of all batches)."""
+    weight_key, batch_key = jax.random.split(jax.random.key(seed))
+    return weight_key, batch_key
+
+
+def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
+    """The batch that all architectures share unless `resample` is set."""
+    _, batch_key = _keys(settings.seed)
+    return datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
+
+
+def stored_settings(
+    settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str
+) -> dict[str, Any]:
+    """What a results folder is bound to: the settings, the space, the classes, and the pictures by content."""
+    identity = batch_identity(fixed_batch(settings, source))
+    data = {"dataset": dataset, "num_classes": source.num_classes, "batch_sha256": identity}
+    return {"space": space.name} | data | dataclasses.asdict(settings)
+
+
+def _representatives(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
+    """For each architecture the first of its isomorphism class in the published order, int32[A, G]."""
+    if not (space.num_archs and space.from_index):
+        raise ValueError(f"share_isomorphic needs a space that can be enumerated, {space.name} cannot")
+    everything = np.asarray(space.from_index(np.arange(space.num_archs)))
+    first: dict[str, np.ndarray] = {}
+    for arch in everything:
+        first.setdefault(space.isomorphism_key(arch), arch)
+    return np.stack([first[space.isomorphism_key(arch)] for arch in archs])
+
+
+def score_archs(
+    store: ResultStore,
+    space: SearchSpace,
+    archs: np.ndarray,
+    proxies: Sequence[Proxy],
+    source: PictureSource,
+    settings: ScoreSettings,
+    *,
+    candidates_per_step: int = 1,
+    progress: Callable[..., Any] = tqdm,
+) -> tuple[np.ndarray, RunTimes]:
+    """Scores architectures, taking from the store what is there and committing the rest to it chunk by chunk.
+
+    Args:
+        store: opened with `stored_settings`.
+        space: the search space.
+        archs: int32[A, G].
+        proxies: P of them.
+        source: of the pictures.
+        settings: as the store's.
+        candidates_per_step: how many candidates a device works on at once.
+        progress: called as tqdm is; shows rate and time left.
+
+    Returns:
+        (float64[A, P], what the run did). -inf where a score is undefined.
+    """
+    asked = _representatives(space, archs) if settings.share_isomorphic else archs
+    names = [space.encode(arch) for arch in asked]
+    known = {proxy.name: store.get(proxy.name) for proxy in proxies}
+    groups: dict[tuple[int, ...], dict[str, np.ndarray]] = {}  # places of the proxies that these architectures lack
+    for name, arch in zip(names, asked, strict=True):
+        missing = tuple(i for i, proxy in enumerate(proxies) if name not in known[proxy.name])
+        if missing:
+            groups.setdefault(missing, {})[name] = arch
+    num_missing = sum(map(len, groups.values()))
+    times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
+    weight_key, batch_key = _keys(settings.seed)
+    with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
+        for places, members in groups.items():
+            missing = [proxies[i] for i in places]
+            scorer = make_scorer(
+                weight_key,
+                space,
+                missing,
+                num_classes=source.num_classes,
+                kernel_init=INITIALIZERS[settings.init],
+                candidates_per_step=candidates_per_step,
+                resample=settings.resample,
+            )
+            chunk_size = max(1, scorer.capacity // settings.repeats)
+            for chunk in _chunks(list(members.items()), chunk_size):
+                started = time.perf_counter()
+                scores = _score_chunk(scorer, np.stack([arch for _, arch in chunk]), batch_key, source, settings)
+                store.add([name for name, _ in chunk], [proxy.name for proxy in missing], scores)
+                seconds = time.perf_counter() - started
+                bar.update(len(chunk))
+                times = times._replace(
+                    first_call_seconds=times.first_call_seconds or seconds,
+                    scoring_seconds=times.scoring_seconds + seconds,
+                )
+            times = times._replace(num_compilations=times.num_compilations + scorer.num_compilations())
+    known = {proxy.name: store.get(proxy.name) for proxy in proxies}
+    return np.array([[known[proxy.name][name] for proxy in proxies] for name in names]), times
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def _score_chunk(
+    scorer: Scorer, archs: np.ndarray, batch_key: jax.Array, source: PictureSource, settings: ScoreSettings
+) -> np.ndarray:
+    """Mean scores float64[A, P] over the repeats of a chunk, every (architecture, repeat) a candidate."""
+    repeats = np.tile(np.arange(settings.repeats), len(archs))
+    candidates = np.repeat(archs, settings.repeats, axis=0)
+    rows = []
+    for part in _chunks(list(range(len(candidates))), scorer.capacity):
+        batch = (
+            _own_batches(candidates[part], repeats[part], batch_key, source, settings)
+            if settings.resample
+            else datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
+        )
+        rows.append(scorer.score(candidates[part], repeats[part], batch))
+    return np.concatenate(rows).astype(np.float64).reshape(len(archs), settings.repeats, -1).mean(axis=1)
+
+
+def _own_batches(
+    archs: np.ndarray, repeats: np.ndarray, batch_key: jax.Array, source: PictureSource, settings: ScoreSettings
+) -> Batch:
+    """A batch for every candidate, its axis first; drawn by the genes and the repeat alone."""
+    keys = [
+        jax.random.fold_in(jax.random.fold_in(batch_key, fingerprint(arch)), repeat)
+        for arch, repeat in zip(archs, repeats, strict=True)
+    ]
+    draws = [datasets.draw_batch(key, source, settings.batch_size, augment=settings.augment) for key in keys]
+    stack = lambda arrays: np.stack([np.asarray(array) for array in arrays])
+    return Batch(stack([b.image for b in draws]), stack([b.label for b in draws]))

@@ -1,0 +1,192 @@
+"""What a scoring run leaves behind: scores.csv, report.json, scatter.png and a table on the terminal. A archs, P proxies."""
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+from tabulate import tabulate
+
+from zsnas_jax import files, metrics, plots
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.benchmarks import TabularBenchmark
+
+TOP = 10
+
+
+def format_score(score: float) -> str:
+    """A score as text: nine significant digits, more than float32 holds; "-inf" where it is undefined."""
+    return f"{score:.9g}"
+
+
+def write_scores(path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+    """Writes `index,arch,` and a column a proxy; the index is empty where a space has no published order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "arch", *scores])
+    indices = np.asarray(space.to_index(archs)) if space.to_index else [""] * len(archs)
+    for i, arch in enumerate(archs):
+        writer.writerow([indices[i], space.encode(arch), *(format_score(column[i]) for column in scores.values())])
+    files.write_text(path, text.getvalue())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the scores."""
+    packages = ("zsnas-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    found = {name: importlib.metadata.version(name) for name in packages if _is_installed(name)}
+    return {"python": platform.python_version()} | found
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _correlation(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Rank correlations with intervals; Kendall's with fewer resamples where there are many architectures."""
+    finite = lambda interval: [None if np.isnan(value) else round(value, 6) for value in interval]
+    tau_resamples = 1000 if len(scores) <= 2000 else 100
+    tau = metrics.bootstrap(metrics.kendall, scores, truth, num_resamples=tau_resamples)
+    rho = metrics.bootstrap(metrics.spearman, scores, truth)
+    names = ("value", "low", "high")
+    return {
+        "spearman": dict(zip(names, finite(rho), strict=True)) | {"num_resamples": 1000},
+        "kendall": dict(zip(names, finite(tau), strict=True)) | {"num_resamples": tau_resamples},
+        "top_mean_accuracy": float(metrics.top_k(scores, truth, TOP).mean()),
+        "best_by_score_accuracy": float(metrics.top_k(scores, truth, 1)[0]),
+    }
+
+
+def _top(space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.ndarray | None) -> list[dict[str, Any]]:
+    rows = []
+    for i in np.argsort(-scores, kind="stable")[:TOP]:
+        row = {"arch": space.encode(archs[i]), "score": float(scores[i]) if np.isfinite(scores[i]) else None}
+        if space.to_index:
+            row["index"] = int(space.to_index(archs[i]))
+        if truth is not None:
+            row["accuracy"] = float(truth[i])
+        rows.append(row)
+    return rows
+
+
+def default_column(benchmark: TabularBenchmark, dataset: str) -> str:
+    """The column to compare with when the user names none: the data set's test accuracy, else the first column."""
+    for name in (f"{dataset}_test_200", "cifar10_test_200"):
+        try:
+            return benchmark.resolve(name)
+        except ValueError:
+            continue
+    return next(iter(benchmark.columns))
+
+
+def make_report(
+    space: SearchSpace,
+    archs: np.ndarray,
+    scores: dict[str, np.ndarray],
+    settings: dict[str, Any],
+    proxy_settings: dict[str, Any],
+    run: dict[str, Any],
+    benchmark: TabularBenchmark | None,
+    column: str | None,
+) -> dict[str, Any]:
+    """The machine-readable report.
+
+    Args:
+        space: the search space.
+        archs: int32[A, G].
+        scores: proxy to float64[A].
+        settings: what the scores depend on.
+        proxy_settings: proxy to its hyper-parameters.
+        run: timing and counts.
+        benchmark: ground truth, or None.
+        column: full name of the benchmark's column to compare with.
+    """
+    truth = benchmark.lookup(column, space.to_index(archs)) if benchmark and column and space.to_index else None
+    report: dict[str, Any] = {
+        "settings": settings,
+        "num_archs": len(archs),
+        "run": run,
+        "device": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "cpus": os.cpu_count()},
+        "versions": versions(),
+        "benchmark": None,
+        "proxies": {},
+    }
+    if settings.get("share_isomorphic"):
+        report["approximation"] = "isomorphic architectures share the score of the first of their class"
+    if benchmark and truth is not None:
+        report["benchmark"] = {
+            "name": benchmark.name,
+            "column": column,
+            "source": benchmark.source,
+            "sha256": benchmark.checksum,
+            "best_accuracy": float(truth.max()),
+        }
+    for name, values in scores.items():
+        entry: dict[str, Any] = {"settings": proxy_settings[name], "degenerate": int(np.sum(~np.isfinite(values)))}
+        if truth is not None:
+            entry |= _correlation(values, truth)
+        report["proxies"][name] = entry | {"top": _top(space, archs, values, truth)}
+    return report
+
+
+def _interval(entry: dict[str, Any], digits: int = 3) -> str:
+    if entry["value"] is None:
+        return "undefined"
+    return f"{entry['value']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for the terminal."""
+    run, truth = report["run"], report["benchmark"]
+    rows = []
+    for name, entry in report["proxies"].items():
+        row = {"proxy": name, "no finite score": f"{entry['degenerate']} of {report['num_archs']}"}
+        if truth:
+            row |= {
+                "Spearman rho [95 %]": _interval(entry["spearman"]),
+                "Kendall tau [95 %]": _interval(entry["kendall"]),
+                f"mean accuracy of top {TOP}": f"{100 * entry['top_mean_accuracy']:.2f} %",
+            }
+        rows.append(row)
+    lines = ["", tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)]
+    if truth:
+        lines.append(f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %")
+    name, best = next(iter(report["proxies"].items()))
+    top = [{"rank": i} | {k: row.get(k) for k in ("index", "score", "accuracy", "arch")} for i, row in enumerate(best["top"], 1)]
+    top = [{key: value for key, value in row.items() if value is not None} for row in top]
+    lines += [f"\nbest by {name}:", tabulate(top, headers="keys", floatfmt=".4f")]
+    if "approximation" in report:
+        lines.append(f"\nnote: {report['approximation']}")
+    lines.append(
+        f"\n{run['num_scored']} scored now, {run['num_reused']} found in the store; {run['num_compilations']} compilations; "
+        f"{run['scoring_seconds']:.1f} s, of which the first call with its compilation {run['first_call_seconds']:.1f} s; "
+        f"{run['num_devices']} devices"
+    )
+    return "\n".join(lines)
+
+
+def write_all(
+    folder: str | os.PathLike[str],
+    space: SearchSpace,
+    archs: np.ndarray,
+    scores: dict[str, np.ndarray],
+    report: dict[str, Any],
+    benchmark: TabularBenchmark | None,
+) -> None:
+    """Writes scores.csv, report.json and, if there is a truth to compare with, scatter.png."""
+    folder = pathlib.Path(folder)
+    write_scores(folder / "scores.csv", space, archs, scores)
+    files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if benchmark and report["benchmark"] and space.to_index:
+        column = report["benchmark"]["column"]
+        titles = {n: f"{n}: rho = {_interval(report['proxies'][n]['spearman'])}" for n in scores}
+        plots.scatter(folder / "scatter.png", scores, benchmark.lookup(column, space.to_index(archs)), titles, column)

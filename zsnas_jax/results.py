@@ -1,0 +1,105 @@
+"""The durable store of scores: one sqlite file in a results folder, one transaction a chunk.
+
+What is committed survives kill -9; a run that starts on the folder again goes on from there.
+"""
+
+from collections.abc import Iterable, Mapping
+import json
+import os
+import pathlib
+import sqlite3
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+FILE = "results.sqlite"
+
+
+class ResultStore:
+    """Scores by (architecture, proxy), with the settings that they depend on. Use it as a context manager.
+
+    Args:
+        folder: made if it is missing.
+        settings: everything that changes a score, JSON values.
+
+    Raises:
+        ValueError: if the folder holds scores of other settings (it says which differ), another program's file, a
+            damaged file, or is in use by another process.
+        OSError: if the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        self.path = pathlib.Path(folder) / FILE
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+        try:
+            self._open({"format": FORMAT} | dict(settings))
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise _as_plain_error(self.path, error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, settings: dict[str, Any]) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA locking_mode=EXCLUSIVE")
+        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA synchronous=FULL")
+        execute("BEGIN IMMEDIATE")
+        execute("CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        execute(
+            "CREATE TABLE IF NOT EXISTS scores "
+            "(arch TEXT, proxy TEXT, score REAL NOT NULL, PRIMARY KEY (arch, proxy)) WITHOUT ROWID"
+        )
+        stored = {name: json.loads(value) for name, value in execute("SELECT name, value FROM settings")}
+        asked = json.loads(json.dumps(settings))
+        if stored:
+            different = [name for name in stored.keys() | asked.keys() if stored.get(name) != asked.get(name)]
+            if different:
+                execute("ROLLBACK")
+                said = "; ".join(f"{n} is {asked.get(n)!r}, there it was {stored.get(n)!r}" for n in sorted(different))
+                raise ValueError(f"{self.path} holds scores of other settings: {said}. Take another folder")
+        else:
+            rows = [(name, json.dumps(value)) for name, value in asked.items()]
+            self._connection.executemany("INSERT INTO settings VALUES (?, ?)", rows)
+        execute("COMMIT")
+
+    def __enter__(self) -> "ResultStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def add(self, archs: Iterable[str], proxies: Iterable[str], scores: np.ndarray) -> None:
+        """Commits scores float[M, P] of M architectures under P proxies, all or none, durably.
+
+        Raises:
+            OSError: if the disk fails or is full.
+        """
+        names = list(proxies)
+        rows = [(a, p, float(s)) for a, row in zip(archs, scores, strict=True) for p, s in zip(names, row, strict=True)]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+
+    def get(self, proxy: str) -> dict[str, float]:
+        """All scores under a proxy, by architecture."""
+        return dict(self._connection.execute("SELECT arch, score FROM scores WHERE proxy = ?", (proxy,)))
+
+
+def _as_plain_error(path: pathlib.Path, error: sqlite3.Error) -> Exception:
+    """What went wrong with opening the store, in one line."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return ValueError(f"{path} is in use by another process")
+    if isinstance(error, sqlite3.OperationalError) and ("readonly" in text or "unable to open" in text):
+        return OSError(f"cannot write {path}: {text}")
+    return ValueError(f"{path} is damaged or not a results file: {text}")

@@ -1,0 +1,98 @@
+"""Scores architectures of a space with training-free proxies and compares the ranking with trained accuracy.
+
+    score_main                                                  # 100 random NAS-Bench-201 cells, WRCor, noise
+    score_main --archs=0:1000 --dataset=cifar10 --proxies=wrcor,acor --benchmark=nasbench201.csv.gz
+
+Stopped at any moment and started again with the same flags, it goes on where it was.
+"""
+
+import hashlib
+import importlib.util
+import json
+import pathlib
+from typing import Any
+
+from absl import flags as absl_flags
+
+from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, report, search_spaces
+from zsnas_jax.results import ResultStore
+
+FLAGS = absl_flags.FLAGS
+
+
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.define_scoring_flags()
+    absl_flags.DEFINE_string(
+        "archs", "random:100", "all, START:STOP by published index, random:COUNT, or a file with one string a line."
+    )
+    absl_flags.DEFINE_bool(
+        "share_isomorphic", False, "Isomorphic architectures share the score of the first of their class (approximation)."
+    )
+
+
+def _benchmark() -> benchmarks.TabularBenchmark | None:
+    if FLAGS.benchmark == "none":
+        return None
+    if FLAGS.benchmark != "auto":
+        return benchmarks.open_benchmark(FLAGS.benchmark)
+    if importlib.util.find_spec("analognasbench") is None:
+        print("no ground truth: pip install analog-nasbench, or give --benchmark a table")
+        return None
+    return benchmarks.from_analog_nasbench()
+
+
+def _out(settings: dict[str, Any]) -> pathlib.Path:
+    """The results folder: the flag, or a name that belongs to these settings alone."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    dataset = pathlib.Path(settings["dataset"]).stem
+    return pathlib.Path(FLAGS.out or f"results/{settings['space']}-{dataset}-{digest}")
+
+
+def main() -> None:
+    """Reads the flags, scores, writes the results."""
+    flags.configure_jax()
+    space = search_spaces.make_space(FLAGS.space)
+    chosen = proxies.make_proxies(FLAGS.proxies, weighting=FLAGS.weighting)
+    settings = ranking.ScoreSettings(
+        batch_size=FLAGS.batch_size,
+        augment=FLAGS.augment,
+        init=FLAGS.init,
+        weighting=FLAGS.weighting,
+        repeats=FLAGS.repeats,
+        resample=FLAGS.resample,
+        seed=FLAGS.seed,
+        share_isomorphic=FLAGS.share_isomorphic,
+    )
+    archs = ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
+    benchmark = _benchmark()
+    column = None
+    if benchmark:
+        named = FLAGS.benchmark_column
+        column = benchmark.resolve(named) if named else report.default_column(benchmark, FLAGS.dataset)
+        benchmark.lookup(column, space.to_index(archs))  # a missing architecture is an error now, not after the scoring
+    source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+    candidates = flags.candidates_per_step()
+    stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
+    out = _out(stored)
+    with ResultStore(out, stored) as store:
+        matrix, times = ranking.score_archs(
+            store, space, archs, chosen, source, settings, candidates_per_step=candidates
+        )
+        scores = {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}
+        run = times._asdict() | {"candidates_per_step": candidates}
+        hyper = {proxy.name: proxy.settings for proxy in chosen}
+        summary = report.make_report(space, archs, scores, stored, hyper, run, benchmark, column)
+        report.write_all(out, space, archs, scores, summary, benchmark)
+    print(report.as_text(summary))
+    print(f"\nwritten: {out}/ scores.csv, report.json" + (", scatter.png" if benchmark else ""))
+
+
+def cli() -> None:
+    """The console command."""
+    define_flags()
+    flags.run(main)
+
+
+if __name__ == "__main__":
+    cli()
