@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.initializers import Initializer, kaiming_uniform
 from zsnas_jax.layers import avg_pool_2x2, avg_pool_3x3, batch_norm, conv2d, rematerialised_switch
-from zsnas_jax.responses import COLLECTIONS, Site, record, slot_of, tap
+from zsnas_jax.responses import COLLECTIONS, Site, is_recording, record, slot_of, tap
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -111,7 +111,7 @@ class Cell(nn.Module):
             op = self.ops[e] if self.ops else arch[e]
             edge = Edge(self.channels, self.kernel_init, name=f"edge{e}")
             nodes[target] = nodes[target] + edge(nodes[source], op, slot)
-        if not self.ops and self.is_mutable_collection("responses"):
+        if not self.ops and is_recording(self):
             record(self, _activation_matrix(nodes, arch))
         return nodes[3], None
 

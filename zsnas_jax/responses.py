@@ -5,7 +5,7 @@ mean cross-entropy with respect to that tensor, along that application's own pat
 
 * `capture` returns every response. It works on any Flax linen module, needs memory for all of them, and is the oracle.
 * `stream` returns only the sums of |corr| per layer and stores no response: mass scoring. The module must mark its
-  sites with `Site`, or call `slot_of` and `record` itself where a site sits inside a conditional.
+  sites with `Site`, or call `slot_of`, `tap` and `record` itself where a site sits inside a conditional.
 
 Axes: N batch, L layers.
 """
@@ -54,7 +54,7 @@ class Site(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns x, float[N, ...], unchanged."""
-        if self.is_mutable_collection("responses"):
+        if is_recording(self):
             record(self, response_matrix(jax.lax.stop_gradient(x)))
         return tap(x, slot_of(self))
 
@@ -83,6 +83,11 @@ def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
 def slot_of(module: nn.Module) -> jax.Array | None:
     """The slot float[N, N] that `stream` hands to a module, or None outside it."""
     return module.get_variable("slots", _SITES) if module.has_variable("slots", _SITES) else None
+
+
+def is_recording(module: nn.Module) -> bool:
+    """Whether `stream` is reading a module, rather than `init` or an ordinary call."""
+    return module.is_mutable_collection("responses") and not module.is_initializing()
 
 
 def record(module: nn.Module, matrix: jax.Array) -> None:
@@ -207,7 +212,7 @@ def stream(
     way forward; on the way back it passes its gradient on and gives |corr(gradient)| as the gradient of the slot.
 
     Args:
-        module: a Flax linen module whose sites are `Site` modules or use `slot_of`, `tap` and `record`.
+        module: a Flax linen module whose sites are `Site` modules or use `slot_of`, `tap`, `is_recording` and `record`.
         variables: its variables.
         batch: the pictures and labels of the loss.
         *args: further arguments of the module, for example a genotype.

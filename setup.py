@@ -1,0 +1,58 @@
+"""Packaging of zsnas-jax. `search_spaces/` and `benchmarks/` are installed as sub-packages of `zsnas_jax`."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "zsnas_jax" / "__init__.py").read_text()).group(1)
+
+DEMO = ["analog-nasbench>=0.1.3"]
+TEST = ["pytest>=8", "hypothesis>=6", "nats-bench>=1.8"]
+
+setuptools.setup(
+    name="zsnas-jax",
+    version=VERSION,
+    description="Zero-shot neural architecture search in JAX and Flax",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    package_dir={
+        "zsnas_jax": "zsnas_jax",
+        "zsnas_jax.search_spaces": "search_spaces",
+        "zsnas_jax.benchmarks": "benchmarks",
+    },
+    packages=[
+        "zsnas_jax",
+        "zsnas_jax.benchmarks",
+        "zsnas_jax.datasets",
+        "zsnas_jax.proxies",
+        "zsnas_jax.search_spaces",
+    ],
+    package_data={"zsnas_jax": ["py.typed"]},
+    install_requires=[
+        "absl-py>=2",
+        "chex>=0.1.90",
+        "flax>=0.12",
+        "importlib_resources>=6",  # TFDS imports it and does not ask for it
+        "jax>=0.8",
+        "matplotlib>=3.8",
+        "numpy>=2",
+        "optax>=0.2.5",
+        "scipy>=1.13",
+        "tabulate>=0.9",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "demo": DEMO,
+        "test": DEMO + TEST,
+        "dev": DEMO + TEST + ["ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["score_main = zsnas_jax.score_main:cli"]},
+    zip_safe=False,
+)

@@ -1,0 +1,28 @@
+"""Shared set-up: the compilation cache, the --slow option, parsed flags."""
+
+import pathlib
+import sys
+
+from absl import flags
+import jax
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+ROOT = pathlib.Path(__file__).parents[1]
+CACHE = ROOT / ".jax_cache"
+
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+flags.FLAGS.mark_as_parsed()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))

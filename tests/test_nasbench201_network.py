@@ -1,0 +1,115 @@
+import chex
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from zsnas_jax import proxies, responses
+from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.search_spaces.nasbench201_network import NASBench201, select_params
+
+CELLS = [tuple(int(g) for g in arch) for arch in nasbench201.from_index(np.arange(0, 15625, 760))]
+PAPERS_OFFSET = 16 * np.log(2)  # the golden WRCor counts layers from 0, ours from 1
+
+
+def static(arch):
+    return tuple(int(gene) for gene in arch)
+
+
+@pytest.fixture(scope="module")
+def dispatched():
+    """The dispatched tiny network: its parameters, and its logits as one compiled program."""
+    network, batch = tiny.network(), tiny.batch()
+    params = network.init(jax.random.key(0), batch.image, jnp.zeros(6, jnp.int32))["params"]
+    return params, jax.jit(lambda arch: network.apply({"params": params}, batch.image, arch))
+
+
+@pytest.mark.parametrize("arch", CELLS, ids=str)
+def test_static_and_dispatched_networks_are_one(dispatched, arch):
+    params, logits = dispatched
+    network, batch = tiny.network(), tiny.batch()
+    chosen = select_params(params, arch)
+    drawn = network.init(jax.random.key(0), batch.image, arch)["params"]
+    chex.assert_trees_all_equal(drawn, chosen)
+    expected = network.apply({"params": chosen}, batch.image, arch)
+    chex.assert_trees_all_close(logits(jnp.array(arch)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_at_least_twenty_cells_are_compared():
+    assert len(CELLS) >= 20
+
+
+def test_weight_gradients_of_both_networks_are_one(dispatched):
+    params, _ = dispatched
+    network, batch, arch = tiny.network(), tiny.batch(), (3, 2, 4, 1, 3, 2)
+    loss = lambda p, arch: responses.mean_cross_entropy(network.apply({"params": p}, batch.image, arch), batch.label)
+    run_time = select_params(jax.grad(loss)(params, jnp.array(arch)), arch)
+    chex.assert_trees_all_close(run_time, jax.grad(loss)(select_params(params, arch), arch), atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", [CELLS[3], CELLS[8], (2, 2, 2, 2, 2, 2), (0, 0, 0, 0, 0, 0)], ids=str)
+def test_three_readings_of_the_tiny_network_agree(dispatched, arch):
+    params, _ = dispatched
+    network, batch = tiny.network(), tiny.batch()
+    chosen = select_params(params, arch)
+    plain = responses.aggregate(responses.capture(network, {"params": chosen}, batch, arch), network.layer_of)
+    one = responses.stream(network, {"params": chosen}, batch, arch, layer_of=network.layer_of)
+    other = responses.stream(network, {"params": params}, batch, jnp.array(arch), layer_of=network.layer_of)
+    chex.assert_trees_all_close(plain, one, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(plain, other, rtol=1e-4, atol=1e-4)
+
+
+def test_fields_set_the_size():
+    network = NASBench201(num_classes=3, channels=2, cells_per_stage=2)
+    params = network.init(jax.random.key(0), jnp.zeros((2, 16, 16, 3)), (3,) * 6)["params"]
+    assert params["stage2"]["edge0"]["conv_3x3"]["kernel"].shape == (2, 3, 3, 8, 8)
+    assert params["head"]["kernel"].shape == (8, 3)
+    assert network.layer_of(("head_site",), 0) == 9 and network.layer_of(("reduction2", "site_a"), 0) == 6
+
+
+def test_layers_are_counted_as_in_the_paper():
+    layer_of = NASBench201().layer_of
+    assert [layer_of(("stage0",), i) for i in range(5)] == [1, 2, 3, 4, 5]
+    assert [layer_of((name,), 0) for name in ("reduction1", "stage1", "reduction2", "stage2", "head_site")] == [6, 7, 12, 13, 18]
+
+
+@pytest.fixture(scope="module")
+def read_streamed():
+    network = NASBench201()
+    read = lambda p, b, arch: responses.stream(network, {"params": p}, b, arch, layer_of=network.layer_of)
+    return jax.jit(read)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_golden_values(read_streamed, number):
+    cell = golden.cells()[number]
+    arch, batch, params = nasbench201.decode(cell["arch"]), golden.batch(16), golden.nasbench201_params(cell["seed"])
+    network = NASBench201()
+    chosen = select_params(params, static(arch))
+    read = lambda p: responses.aggregate(responses.capture(network, {"params": p}, batch, static(arch)), network.layer_of)
+    streamed, plain = read_streamed(params, batch, jnp.asarray(arch)), jax.jit(read)(chosen)
+    for name in ("acor", "gcor", "rcor", "wrcor"):
+        expected = cell["scores"][name]
+        expected = -np.inf if expected is None else expected + (PAPERS_OFFSET if name == "wrcor" else 0)
+        for matrices in (streamed, plain):
+            np.testing.assert_allclose(proxies.PROXIES[name]().score(matrices), expected, atol=2e-3, err_msg=name)
+        scores = [proxies.PROXIES[name]().score(matrices) for matrices in (streamed, plain)]
+        np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_golden_values_in_float64(read_streamed):
+    """One cell to 1e-6 in double precision: what is left in single precision is rounding."""
+    cell = golden.cells()[1]
+    batch, params = golden.batch(16), golden.nasbench201_params(cell["seed"])
+    with jax.enable_x64(True):
+        network, arch = NASBench201(), jnp.asarray(nasbench201.decode(cell["arch"]))
+        double = lambda tree: jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), tree)
+        batch64 = type(batch)(double(batch.image), jnp.asarray(np.asarray(batch.label)))
+        read = jax.jit(lambda p, b: responses.stream(network, {"params": p}, b, arch, layer_of=network.layer_of))
+        matrices = read(double(params), batch64)
+        assert matrices.activations.dtype == jnp.float64
+        for name in ("acor", "gcor", "rcor", "wrcor"):
+            expected = cell["scores"][name] + (PAPERS_OFFSET if name == "wrcor" else 0)
+            np.testing.assert_allclose(proxies.PROXIES[name]().score(matrices), expected, rtol=1e-6)

@@ -1,0 +1,31 @@
+import pathlib
+import re
+
+import conftest
+
+ROOT = conftest.ROOT
+
+
+def test_every_package_is_listed():
+    found = {"zsnas_jax", "zsnas_jax.search_spaces", "zsnas_jax.benchmarks"}
+    for init in (ROOT / "zsnas_jax").glob("**/__init__.py"):
+        found.add(".".join(init.parent.relative_to(ROOT).parts))
+    listed = re.search(r"packages=\[(.*?)\]", (ROOT / "setup.py").read_text(), re.S).group(1)
+    assert set(re.findall(r'"([\w.]+)"', listed)) == found
+
+
+def test_the_source_tree_looks_like_the_installed_one():
+    for name in ("search_spaces", "benchmarks"):
+        link = ROOT / "zsnas_jax" / name
+        assert link.is_symlink() and link.readlink() == pathlib.Path("..") / name
+
+
+def test_no_module_is_imported_by_its_bare_name():
+    for source in ROOT.glob("**/*.py"):
+        if ".jax_cache" not in source.parts:
+            assert not re.search(r"^\s*(from|import) (search_spaces|benchmarks)\b", source.read_text(), re.M), source
+
+
+def test_files_are_rooms():
+    for source in [*ROOT.glob("zsnas_jax/**/*.py"), *ROOT.glob("search_spaces/*.py"), *ROOT.glob("benchmarks/*.py")]:
+        assert len(source.read_text().splitlines()) <= 350, source

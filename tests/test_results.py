@@ -1,0 +1,64 @@
+import sqlite3
+
+import numpy as np
+import pytest
+
+from zsnas_jax.results import ResultStore
+
+SETTINGS = {"seed": 0, "batch_size": 64, "layers": [1, 2]}
+
+
+def filled(folder):
+    with ResultStore(folder, SETTINGS) as store:
+        store.add(["a", "b"], ["wrcor", "acor"], np.array([[1.5, -np.inf], [np.float32(0.1), 3.0]]))
+
+
+def test_scores_come_back_exactly(tmp_path):
+    filled(tmp_path)
+    with ResultStore(tmp_path, SETTINGS) as store:
+        assert store.get("wrcor") == {"a": 1.5, "b": float(np.float32(0.1))}
+        assert store.get("acor") == {"a": -np.inf, "b": 3.0} and store.get("rcor") == {}
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    filled(tmp_path)
+    with pytest.raises(ValueError, match=r"batch_size is 32, there it was 64; seed is 1, there it was 0\. Take another"):
+        ResultStore(tmp_path, SETTINGS | {"seed": 1, "batch_size": 32})
+    with ResultStore(tmp_path, SETTINGS) as store:
+        assert store.get("wrcor")
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+    with ResultStore(tmp_path, SETTINGS), pytest.raises(ValueError, match="is in use by another process"):
+        ResultStore(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize("contents", [b"not a database, but long enough to look at" * 30, b"SQLite format 3\x00" + b"\x07" * 5000])
+def test_corrupt_files_are_refused_and_kept(tmp_path, contents):
+    (tmp_path / "results.sqlite").write_bytes(contents)
+    with pytest.raises(ValueError, match=r"results.sqlite is damaged or not a results file"):
+        ResultStore(tmp_path, SETTINGS)
+    assert (tmp_path / "results.sqlite").read_bytes() == contents
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    connection = sqlite3.connect(tmp_path / "results.sqlite")
+    connection.execute("CREATE TABLE settings (a, b, c)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ValueError, match="is damaged or not a results file"):
+        ResultStore(tmp_path, SETTINGS)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OSError, match="out"):
+        ResultStore(tmp_path / "out", SETTINGS)
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path):
+    with ResultStore(tmp_path, SETTINGS) as store:
+        with pytest.raises(OSError, match="cannot write"):
+            store.add(["a", "b"], ["wrcor"], np.array([[1.0], [np.nan]]))
+    with ResultStore(tmp_path, SETTINGS) as store:
+        assert store.get("wrcor") == {}

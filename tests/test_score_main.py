@@ -1,0 +1,177 @@
+"""The real binary, end to end, in processes of its own: small real input, kill and resume, hostile input."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import numpy as np
+import pytest
+
+from zsnas_jax.search_spaces import nasbench201
+
+SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CACHE}"]
+
+
+def start(*flags, cwd, **options):
+    command = [sys.executable, "-m", "zsnas_jax.score_main", *SMALL, *flags]
+    env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run(*flags, cwd):
+    process = start(*flags, cwd=cwd)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "small.npz"
+    rng = np.random.default_rng(0)
+    np.savez(path, x_train=rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), y_train=np.arange(20) % 10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pictures):
+    """An uninterrupted run over 40 cells: its folder and its output."""
+    folder = tmp_path_factory.mktemp("finished")
+    code, out, err = run(f"--dataset={pictures}", "--archs=0:40", "--proxies=wrcor,acor", "--out=out", cwd=folder)
+    assert code == 0, err
+    return folder / "out", out
+
+
+def test_a_run_leaves_scores_report_and_picture(finished):
+    folder, out = finished
+    with open(folder / "scores.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "arch", "wrcor", "acor"] and len(rows) == 40
+    assert [int(row["index"]) for row in rows] == list(range(40))
+    assert rows[5]["arch"] == nasbench201.encode(nasbench201.from_index(5))
+    assert all(row["wrcor"] and row["acor"] for row in rows)
+    report = json.loads((folder / "report.json").read_text())
+    degenerate = sum(row["wrcor"] == "-inf" for row in rows)
+    assert report["proxies"]["wrcor"]["degenerate"] == degenerate
+    assert report["run"]["num_scored"] == 40 and report["run"]["num_compilations"] == 1
+    assert report["benchmark"]["name"] == "analog"
+    rho = report["proxies"]["wrcor"]["spearman"]
+    assert -1 <= rho["low"] <= rho["value"] <= rho["high"] <= 1
+    assert (folder / "scatter.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{rho['value']:.3f}" in out and "best by wrcor" in out
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(finished, pictures, tmp_path):
+    flags = [f"--dataset={pictures}", "--archs=0:40", "--proxies=wrcor,acor", "--out=out"]
+    process = start(*flags, cwd=tmp_path)
+    store = tmp_path / "out" / "results.sqlite-wal"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if store.exists() and store.stat().st_size > 30_000:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    code, _, err = run(*flags, cwd=tmp_path)
+    assert code == 0, err
+    run_report = json.loads((tmp_path / "out" / "report.json").read_text())["run"]
+    assert run_report["num_reused"] > 0 and run_report["num_scored"] + run_report["num_reused"] == 40
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == (finished[0] / "scores.csv").read_bytes()
+
+
+def test_a_finished_folder_is_extended(finished, pictures):
+    folder, _ = finished
+    before = (folder / "scores.csv").read_text().splitlines()
+    flags = [f"--dataset={pictures}", "--proxies=wrcor,acor,rcor", f"--out={folder}"]
+    code, _, err = run("--archs=38:42", *flags, cwd=folder.parent)
+    assert code == 0, err
+    after = (folder / "scores.csv").read_text().splitlines()
+    assert [line.rsplit(",", 1)[0] for line in after[1:3]] == before[39:41]
+    code, _, err = run("--archs=0:40", f"--dataset={pictures}", "--proxies=wrcor,acor", f"--out={folder}", cwd=folder.parent)
+    assert code == 0, err
+    assert (folder / "scores.csv").read_text().splitlines() == before
+    assert json.loads((folder / "report.json").read_text())["run"]["num_scored"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--seed=1", "seed is 1, there it was 0"),
+        ("--init=normal", "init is 'normal', there it was 'kaiming_uniform'"),
+        ("--dataset=noise", "dataset is 'noise', there it was"),
+        ("--share_isomorphic", "share_isomorphic is True, there it was False"),
+    ],
+)
+def test_a_flag_that_would_change_scores_is_refused(finished, pictures, change, message):
+    folder, _ = finished
+    before = (folder / "scores.csv").read_bytes()
+    code, _, err = run(f"--dataset={pictures}", "--archs=0:40", f"--out={folder}", change, cwd=folder.parent)
+    assert code == 1 and message in err and err.count("\n") == 1
+    assert (folder / "scores.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
+        (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are acor, gcor, rcor, wrcor"),
+        (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
+        (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal"),
+        (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
+        (["--repeats=0"], "repeats is 0: at least 1"),
+        (["--seed=-1"], "seed is -1: allowed are 0 to"),
+        (["--archs=10:5"], "archs '10:5': needed is 0 <= START < STOP <= 15625"),
+        (["--archs=0:20000"], "STOP <= 15625"),
+        (["--archs=random:0"], "COUNT must lie between 1 and 15625"),
+        (["--archs=some"], "archs 'some' is neither a file nor a selection: allowed are all, START:STOP"),
+        (["--archs=bad.txt"], "bad.txt, line 2: bad architecture '|conv~0|': 1 nodes"),
+        (["--archs=empty.txt"], "empty.txt holds no architecture"),
+        (["--dataset=svhn"], "unknown data set 'svhn': allowed are noise, cifar10"),
+        (["--dataset=none.npz"], "data set none.npz does not exist"),
+        (["--dataset=small.npz", "--batch_size=64"], "small.npz has 20 pictures, fewer than a batch of 64"),
+        (["--dataset=small.npz", "--num_classes=5"], "label 9 does not fit 5 classes"),
+        (["--dataset=imagenet16_120", "--data_dir=."], "imagenet_resized/16x16 is not prepared as array_record"),
+        (["--benchmark=nowhere.csv"], "unknown benchmark 'nowhere.csv': allowed are analog or an existing path"),
+        (["--benchmark=part.csv"], "has no cifar10_test_200_mean for architecture"),
+        (["--benchmark_column=svhn"], "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single"),
+        (["--candidates_per_step=-2"], "candidates_per_step is -2: allowed are 0"),
+        (["--out=small.npz"], "small.npz"),
+        (["0:5"], "unknown argument '0:5': flags start with --"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_ends_in_one_clear_line(flags, message, pictures, tmp_path):
+    arch = nasbench201.encode(nasbench201.from_index(0))
+    (tmp_path / "bad.txt").write_text(f"{arch}\n|conv~0|\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "part.csv").write_text(f"arch,cifar10_test_200\n{arch},93\n")
+    (tmp_path / "small.npz").write_bytes(pictures.read_bytes())
+    before = sorted(tmp_path.iterdir())
+    code, _, err = run(*flags, cwd=tmp_path)
+    assert code == 1, err
+    assert message in err and err.startswith("score_main: error: ") and err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
+    all_nones = nasbench201.encode(np.zeros(6, int))
+    skip = nasbench201.encode(np.array([1, 0, 0, 0, 1, 0]))
+    twin = nasbench201.encode(np.array([0, 1, 0, 0, 0, 1]))
+    (tmp_path / "archs.txt").write_text("\n".join([all_nones, skip, twin, skip]))
+    flags = ["--archs=archs.txt", f"--dataset={pictures}", "--repeats=2", "--resample", "--augment", "--share_isomorphic"]
+    code, out, err = run(*flags, "--out=out", cwd=tmp_path)
+    assert code == 0, err
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [row["arch"] for row in rows] == [all_nones, skip, twin]
+    assert rows[0]["wrcor"] == "-inf" and rows[1]["wrcor"] == rows[2]["wrcor"] != "-inf"
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "isomorphic architectures share" in report["approximation"] and "isomorphic architectures share" in out
+    assert report["proxies"]["wrcor"]["top"][-1]["score"] is None
+    assert pathlib.Path(tmp_path / "out" / "scatter.png").exists()

@@ -1,0 +1,138 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from zsnas_jax import proxies, responses, scoring
+from zsnas_jax.base import Batch, fingerprint
+from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.search_spaces.nasbench201_network import EDGES
+
+KEY = jax.random.key(5)
+ARCHS = tiny.space().from_index(np.arange(40))
+PROXIES = proxies.make_proxies(["acor", "gcor", "rcor", "wrcor"])
+
+
+def scorer(chosen=PROXIES, **options):
+    return scoring.make_scorer(KEY, tiny.space(), chosen, num_classes=10, **options)
+
+
+def score(archs, repeats=None, batch=None, **options):
+    program = scorer(**options)
+    repeats = np.zeros(len(archs), int) if repeats is None else repeats
+    size = program.capacity
+    parts = [program.score(archs[i : i + size], repeats[i : i + size], batch or tiny.batch()) for i in range(0, len(archs), size)]
+    return np.concatenate(parts), program
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return score(ARCHS)[0]
+
+
+def test_one_compilation_whatever_the_number_of_architectures(reference):
+    scores, program = score(ARCHS)
+    program.score(ARCHS[:3], np.zeros(3), tiny.batch())
+    program.score(ARCHS[7:8], np.ones(1), tiny.batch(seed=1))
+    assert program.num_compilations() == 1
+    np.testing.assert_array_equal(scores, reference)
+
+
+def test_scores_do_not_depend_on_chunking_or_order(reference):
+    order = np.random.default_rng(0).permutation(len(ARCHS))
+    shuffled, _ = score(ARCHS[order])
+    np.testing.assert_allclose(shuffled, reference[order], rtol=1e-6)
+    program = scorer()
+    single = np.concatenate([program.score(ARCHS[i : i + 1], [0], tiny.batch()) for i in range(5)])
+    np.testing.assert_allclose(single, reference[:5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("candidates", [3, 4])
+def test_a_vmapped_step_gives_the_same_scores(reference, candidates):
+    scores, program = score(ARCHS, candidates_per_step=candidates)
+    np.testing.assert_allclose(scores, reference, rtol=1e-3)
+    assert program.num_compilations() == 1
+
+
+def test_a_score_is_that_of_the_static_network(reference):
+    space, batch = tiny.space(), tiny.batch()
+    for i in (0, 3, 11):
+        arch = tuple(int(gene) for gene in ARCHS[i])
+        key = jax.random.fold_in(jax.random.fold_in(KEY, fingerprint(ARCHS[i])), 0)
+        network = space.make_network(10)
+        matrices = responses.capture(network, network.init(key, batch.image, arch), batch, arch)
+        expected = [proxy.score(responses.aggregate(matrices, space.layer_of)) for proxy in PROXIES]
+        np.testing.assert_allclose(reference[i], np.array(expected), rtol=1e-4)
+
+
+def test_repeats_and_own_batches(reference):
+    program = scorer(resample=True)
+    batches = [tiny.batch(seed=seed) for seed in (0, 1, 0)]
+    stacked = Batch(np.stack([b.image for b in batches]), np.stack([b.label for b in batches]))
+    scores = program.score(ARCHS[[0, 0, 1]], [0, 0, 0], stacked)
+    np.testing.assert_allclose(scores[[0, 2]], reference[:2], rtol=1e-5)
+    assert not np.allclose(scores[1], scores[0])
+    other, _ = score(ARCHS[:1], np.array([1]))
+    assert not np.allclose(other, reference[:1])
+
+
+def test_forward_only_proxies_score_the_same(reference):
+    forward, _ = score(ARCHS, chosen=proxies.make_proxies(["acor"]))
+    np.testing.assert_allclose(forward[:, 0], reference[:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_every_initialisation_scores(init):
+    scores, _ = score(ARCHS[:4], kernel_init=INITIALIZERS[init])
+    assert np.isfinite(scores).all()
+
+
+def has_path(arch):
+    """Whether a signal reaches the last node."""
+    reached = {0}
+    for op, (source, target) in zip(arch, EDGES, strict=True):
+        if op and source in reached:
+            reached.add(target)
+    return 3 in reached
+
+
+def test_cells_without_a_defined_site_score_minus_infinity():
+    """341 cells have no path; 201 of them have no convolution whose input carries a signal, hence no defined site."""
+    space = tiny.space()
+    dead = np.array([arch for arch in space.from_index(np.arange(15625)) if not has_path(arch)])
+    assert len(dead) == 341
+    scores, program = score(dead, chosen=proxies.make_proxies(["acor", "wrcor"]))
+    assert program.num_compilations() == 1
+    assert np.isneginf(scores[:, 1]).sum() == 201 and not np.isnan(scores).any()
+    np.testing.assert_array_equal(np.isneginf(scores[:, 0]), np.isneginf(scores[:, 1]))
+
+
+def test_nan_and_infinity_become_minus_infinity():
+    values = scoring.degenerate_to_minus_inf(np.array([1.0, np.nan, np.inf, -np.inf]))
+    np.testing.assert_array_equal(values, [1.0, -np.inf, -np.inf, -np.inf])
+
+
+def test_a_users_own_proxy_is_scored():
+    largest = proxies.acor()._replace(name="largest", score=lambda m: m.activations.max())
+    scores, _ = score(ARCHS[:2], chosen=[largest])
+    assert scores.shape == (2, 1) and (scores > 0).all()
+
+
+def test_four_devices_share_the_work(reference, tmp_path):
+    program = "import numpy as np, jax, test_scoring as t; assert jax.device_count() == 4; np.save('four.npy', t.score(t.ARCHS)[0])"
+    path = f"{pathlib.Path(__file__).parent}{os.pathsep}{pathlib.Path(__file__).parents[1]}"
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "four.npy"), reference, rtol=1e-4)
+
+
+def test_bad_calls_are_refused():
+    with pytest.raises(ValueError, match="candidates_per_step is 0: at least 1"):
+        scorer(candidates_per_step=0)
+    with pytest.raises(ValueError, match="0 candidates in one call: allowed are 1 to"):
+        scorer().score(ARCHS[:0], [], tiny.batch())
