@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.initializers import Initializer, kaiming_uniform
 from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3, EDGES, NUM_STAGES, OPS, NASBench201
 
 NUM_GENES, NUM_OPS, NUM_ARCHS = len(EDGES), len(OPS), len(OPS) ** len(EDGES)
@@ -151,9 +150,9 @@ def num_flops(
     return total + c * num_classes
 
 
-def make_network(num_classes: int = 10, kernel_init: Initializer = kaiming_uniform) -> NASBench201:
+def make_network(num_classes: int = 10) -> NASBench201:
     """The benchmark's network: 16 channels, five cells a stage."""
-    return NASBench201(num_classes=num_classes, kernel_init=kernel_init)
+    return NASBench201(num_classes=num_classes)
 
 
 def space() -> SearchSpace:

@@ -85,5 +85,10 @@ def test_the_gradient_can_be_differentiated_again():
 def test_initialisations_have_their_variance(name, variance):
     kernel = initializers.INITIALIZERS[name](jax.random.key(0), (5, 5, 8, 300))
     np.testing.assert_allclose(200 * np.var(kernel), variance, rtol=0.03)
+    flat = initializers.draw_kernels(
+        jax.random.key(1), {"a": {"kernel": kernel, "bias": kernel[0]}}, initializers.INITIALIZERS[name]
+    )
+    np.testing.assert_allclose(200 * np.var(flat["a"]["kernel"]), variance, rtol=0.03)
+    np.testing.assert_array_equal(flat["a"]["bias"], kernel[0])
     if name == "kaiming_uniform":
         assert np.abs(kernel).max() <= 1 / np.sqrt(200)

@@ -7,9 +7,8 @@ from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.search_spaces.nasbench201_network import NASBench201
 
 
-def network(num_classes=10, kernel_init=None):
-    extra = {} if kernel_init is None else {"kernel_init": kernel_init}
-    return NASBench201(num_classes=num_classes, channels=4, cells_per_stage=1, **extra)
+def network(num_classes=10):
+    return NASBench201(num_classes=num_classes, channels=4, cells_per_stage=1)
 
 
 def space():

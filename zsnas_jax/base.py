@@ -68,7 +68,7 @@ class SearchSpace(NamedTuple):
         isomorphism_key: arch to a string that isomorphic architectures share.
         num_params: (arch, num_classes) to trainable parameters.
         num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
-        make_network: (num_classes, kernel_init) to a Flax module called as module.apply(variables, image, arch).
+        make_network: num_classes to a Flax module called as module.apply(variables, image, arch).
         layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
     """
 

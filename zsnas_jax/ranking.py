@@ -201,7 +201,7 @@ def score_archs(
                 space,
                 missing,
                 num_classes=source.num_classes,
-                kernel_init=INITIALIZERS[settings.init],
+                initializer=INITIALIZERS[settings.init],
                 candidates_per_step=candidates_per_step,
                 resample=settings.resample,
             )

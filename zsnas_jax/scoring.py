@@ -17,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
-from zsnas_jax.initializers import Initializer, kaiming_uniform
+from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
 from zsnas_jax.responses import stream
 
 STEPS_PER_CALL = 8
@@ -37,7 +37,7 @@ def score_arch(
     space: SearchSpace,
     proxies: Sequence[Proxy],
     num_classes: int,
-    kernel_init: Initializer = kaiming_uniform,
+    initializer: Initializer = kaiming_uniform,
 ) -> jax.Array:
     """Scores of one architecture at one initialisation; traces under jit, vmap and scan.
 
@@ -48,13 +48,14 @@ def score_arch(
         space: the search space.
         proxies: what to compute; they share one forward and, if any needs it, one backward pass.
         num_classes: width of the logits.
-        kernel_init: initialisation of every kernel.
+        initializer: distribution of every kernel.
 
     Returns:
         float32[P], -inf where a score is undefined.
     """
-    network = space.make_network(num_classes=num_classes, kernel_init=kernel_init)
+    network = space.make_network(num_classes=num_classes)
     variables = network.init(key, batch.image[:1], arch)
+    variables = {**variables, "params": draw_kernels(key, variables["params"], initializer)}
     gradients = any("gradients" in proxy.needs for proxy in proxies)
     matrices = stream(network, variables, batch, arch, layer_of=space.layer_of, gradients=gradients)
     return degenerate_to_minus_inf(jnp.stack([proxy.score(matrices) for proxy in proxies]))
@@ -81,7 +82,7 @@ def make_scorer(
     proxies: Sequence[Proxy],
     *,
     num_classes: int,
-    kernel_init: Initializer = kaiming_uniform,
+    initializer: Initializer = kaiming_uniform,
     candidates_per_step: int = 1,
     resample: bool = False,
     devices: Sequence[jax.Device] | None = None,
@@ -96,7 +97,7 @@ def make_scorer(
         space: the search space.
         proxies: what to compute.
         num_classes: width of the logits.
-        kernel_init: initialisation of every kernel.
+        initializer: distribution of every kernel.
         candidates_per_step: how many candidates a device works on at once (vmap). 1 on a CPU: vmap turns the dispatch
             into running every operation. More fill a GPU. Scores agree to a relative 1e-3.
         resample: whether every candidate brings its own batch.
@@ -115,7 +116,7 @@ def make_scorer(
     def score_one(arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
         arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
         return score_arch(
-            arch_key, arch, batch, space=space, proxies=proxies, num_classes=num_classes, kernel_init=kernel_init
+            arch_key, arch, batch, space=space, proxies=proxies, num_classes=num_classes, initializer=initializer
         )
 
     def score_shard(num_candidates: jax.Array, archs: Arch, repeats: jax.Array, batches: Batch) -> jax.Array:
