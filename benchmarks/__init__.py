@@ -26,7 +26,9 @@ def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
         return BENCHMARKS[str(name)]()
     path = pathlib.Path(name)
     if not path.exists():
-        raise FileNotFoundError(f"unknown benchmark {str(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path")
+        raise FileNotFoundError(
+            f"unknown benchmark {str(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path"
+        )
     if path.name.endswith((".csv", ".csv.gz")):
         return from_csv(path)
     if path.suffix == ".npz":

@@ -1,4 +1,4 @@
-"""Importers of NAS-Bench-201's ground truth: NATS-Bench's archive, a CSV, and analog-nasbench. Rows in published order."""
+"""Importers of NAS-Bench-201's ground truth: NATS-Bench's archive, a CSV, analog-nasbench. Published order."""
 
 import bz2
 from collections.abc import Iterable, Iterator
@@ -66,7 +66,9 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
             values[:, _index(row["arch"])] = [float(row[name]) / 100 if row[name] else np.nan for name in names]
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
-    columns = {f"{name}_{'mean' if name.endswith('_200') else 'single'}": v for name, v in zip(names, values, strict=True)}
+    columns = {
+        f"{name}_{'mean' if name.endswith('_200') else 'single'}": v for name, v in zip(names, values, strict=True)
+    }
     checksum = hashlib.sha256(data).hexdigest()
     return TabularBenchmark(columns, "nasbench201", pathlib.Path(path).name, f"CSV {pathlib.Path(path).name}", checksum)
 

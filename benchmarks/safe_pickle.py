@@ -46,5 +46,14 @@ def load(file: IO[bytes], name: str, records: Collection[tuple[str, str]] = ()) 
     """
     try:
         return _Unpickler(file, frozenset(records)).load()
-    except (pickle.UnpicklingError, EOFError, OSError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{name} is not a pickle that can be read safely: {error}") from error

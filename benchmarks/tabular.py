@@ -21,8 +21,9 @@ class TabularBenchmark:
     """Measured values of the architectures of a space, in the space's published order. N architectures.
 
     Attributes:
-        columns: name to float32[N]. The name says data set, split, epochs and seeds: `cifar10_test_200_mean` is the mean
-            over the seeds there are, `..._single` one unnamed run, `..._seed777` that run. Accuracies are fractions.
+        columns: name to float32[N]. The name says data set, split, epochs and seeds: `cifar10_test_200_mean` is the
+            mean over the seeds there are, `..._single` one unnamed run, `..._seed777` that run. Accuracies are
+            fractions.
             NaN: not measured.
         space: name of the search space.
         name: of the benchmark.
@@ -49,7 +50,9 @@ class TabularBenchmark:
             return f"{column}_mean"
         if len(found) != 1:
             problem = "is ambiguous in" if found else "is not in"
-            raise ValueError(f"column {column!r} {problem} benchmark {self.name}: allowed are {', '.join(self.columns)}")
+            raise ValueError(
+                f"column {column!r} {problem} benchmark {self.name}: allowed are {', '.join(self.columns)}"
+            )
         return found[0]
 
     def lookup(self, column: str, index: Any) -> np.ndarray:
@@ -69,8 +72,8 @@ class TabularBenchmark:
         """Writes an .npz that `load` reads: the columns, and name, space, source and checksum as JSON."""
         header = {"format": FORMAT} | {f: getattr(self, f) for f in ("name", "space", "source", "checksum")}
         with files.replacing(path) as temporary, open(temporary, "wb") as file:
-            columns = {f"column/{name}": np.asarray(values, np.float32) for name, values in self.columns.items()}
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
+            arrays: dict[str, Any] = {f"column/{name}": np.asarray(v, np.float32) for name, v in self.columns.items()}
+            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def load(path: str | os.PathLike[str]) -> TabularBenchmark:

@@ -24,11 +24,23 @@ C10, C100, IM120 = "cifar10_subset.npz", "cifar100_subset.npz", "imagenet16_120_
 FIRST = "--archs=0:300"
 # name, pictures, column, flags, {proxy: the paper's Spearman (Tables 2 to 6 and Section 4.4)}
 EXPERIMENTS = (
-    ("first 1,000 indices", C10, "cifar10_test_200", ["--archs=0:1000"], {"acor": 0.787, "rcor": 0.803, "wrcor": 0.811}),
+    (
+        "first 1,000 indices",
+        C10,
+        "cifar10_test_200",
+        ["--archs=0:1000"],
+        {"acor": 0.787, "rcor": 0.803, "wrcor": 0.811},
+    ),
     ("weighting linear", C10, "cifar10_test_200", [FIRST, "--weighting=linear"], {"wrcor": 0.805}),
     ("weighting quad", C10, "cifar10_test_200", [FIRST, "--weighting=quad"], {"wrcor": 0.806}),
     ("weighting expt2b", C10, "cifar10_test_200", [FIRST, "--weighting=expt2b"], {"wrcor": 0.800}),
-    ("weighting expb2t, and none (rcor)", C10, "cifar10_test_200", [FIRST], {"wrcor": 0.811, "rcor": 0.803, "acor": 0.787}),
+    (
+        "weighting expb2t, and none (rcor)",
+        C10,
+        "cifar10_test_200",
+        [FIRST],
+        {"wrcor": 0.811, "rcor": 0.803, "acor": 0.787},
+    ),
     ("init kaiming_normal", C10, "cifar10_test_200", [FIRST, "--init=kaiming_normal"], {"acor": 0.775, "wrcor": 0.805}),
     ("init normal", C10, "cifar10_test_200", [FIRST, "--init=normal"], {"acor": 0.766, "wrcor": 0.796}),
     ("noise as input", "noise", "cifar10_test_200", [FIRST], {"wrcor": 0.784}),

@@ -8,14 +8,15 @@ forward and input gradient (also written as a forward convolution, XLA's fast fo
 ten. Machines are noisy: cells and floor are timed in turn, and the ratio is the figure to compare.
 """
 
+from collections.abc import Callable
 import os
 import resource
 import time
+from typing import Any
 
 from absl import app, flags
 import jax
 from jax import lax
-import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
@@ -29,7 +30,7 @@ flags.DEFINE_integer("num_devices", 0, "CPU devices of the throughput run; 0: on
 CHAIN = 10
 
 
-def median_seconds(function, *operands, repeats: int = 9) -> float:
+def median_seconds(function: Callable[..., Any], *operands: Any, repeats: int = 9) -> float:
     """Median wall time of a compiled function."""
     jax.block_until_ready(function(*operands))
     times = []
@@ -100,12 +101,14 @@ def main(_: list[str]) -> None:
     for i in range(0, len(archs), chunk):
         single.score(archs[i : i + chunk], np.zeros(len(archs[i : i + chunk])), batch)
     chunked = (time.perf_counter() - start) / len(archs)
-    print(f"machine: {os.cpu_count()} cores, {cpu[0].device_kind}, jax {jax.__version__}, batch {FLAGS.batch_size}, 32x32")
+    print(
+        f"machine: {os.cpu_count()} cores, {cpu[0].device_kind}, jax {jax.__version__}, batch {FLAGS.batch_size}, 32x32"
+    )
     print(f"compilation (first call less one score): {first - np.median(times):.1f} s")
     print(f"one call an architecture, one device: median {np.median(times):.3f} s")
     print(f"chunks of {chunk}, one device: mean {chunked:.3f} s an architecture")
     print(f"floor, bare convolutions: median {np.median(floor):.3f} s, mean {floor.mean():.3f} s")
-    print(f"ratio to the floor: median of one call each {np.median(times / floor):.2f}, mean of chunks {chunked / floor.mean():.2f}")
+    print(f"ratio to the floor: one call each {np.median(times / floor):.2f}, chunks {chunked / floor.mean():.2f}")
     if len(cpu) > 1:
         many = make(cpu)
         many.score(archs[:1], [0], batch)
@@ -114,8 +117,10 @@ def main(_: list[str]) -> None:
             part = archs[i : i + many.capacity]
             many.score(part, np.zeros(len(part)), batch)
         rate = (time.perf_counter() - start) / len(archs)
-        print(f"{len(cpu)} devices: mean {rate:.3f} s an architecture, ratio {rate / floor.mean():.2f}, "
-              f"all 15,625 in {15625 * rate / 60:.0f} minutes")
+        print(
+            f"{len(cpu)} devices: mean {rate:.3f} s an architecture, ratio {rate / floor.mean():.2f}, "
+            f"all 15,625 in {15625 * rate / 60:.0f} minutes"
+        )
     print(f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -96,7 +96,9 @@ def decode(string: str) -> np.ndarray:
             op, _, origin = term.partition("~")
             if op not in OPS or origin != str(source):
                 allowed = ", ".join(OPS)
-                raise ValueError(f"bad architecture {string!r}: token {term!r}, needed is OP~{source} with OP of {allowed}")
+                raise ValueError(
+                    f"bad architecture {string!r}: token {term!r}, needed is OP~{source} with OP of {allowed}"
+                )
             genes.append(OPS.index(op))
     return np.array(genes, np.int32)
 

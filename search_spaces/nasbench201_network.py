@@ -10,6 +10,7 @@ Both give parameters the same names, and draw them alike from the same key: the 
 ones without those of unused edges and kernels (`select_params`). Axes: N batch, H W C image, G = 6 edges.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,12 +38,12 @@ class Kernel(nn.Module):
     """A convolution kernel float32[k, k, C, D] in a scope of its own, so that its draw depends on its path alone."""
 
     shape: tuple[int, ...]
-    init: Initializer
+    initializer: Initializer
 
     @nn.compact
     def __call__(self) -> jax.Array:
         """Returns the kernel."""
-        return self.param("kernel", self.init, self.shape)
+        return self.param("kernel", self.initializer, self.shape)  # type: ignore[arg-type]
 
 
 class Affine(nn.Module):
@@ -79,7 +80,12 @@ class Edge(nn.Module):
             if op in _KERNELS:
                 x = nn.relu(Site(name="site")(x))
                 return conv_bn(x, self._kernel(op), Affine(self.channels, name="norm")())
-            return {NONE: jnp.zeros_like, SKIP: lambda x: x, POOL: avg_pool_3x3}[op](x)
+            plain: dict[int, Callable[[jax.Array], jax.Array]] = {
+                NONE: jnp.zeros_like,
+                SKIP: lambda x: x,
+                POOL: avg_pool_3x3,
+            }
+            return plain[op](x)
         conv = lambda x, kernel, affine, slot: conv_bn(nn.relu(tap(x, slot)), kernel, affine)
         branches = (
             lambda x, conv1, conv3, affine, slot: jnp.zeros_like(x),
@@ -104,14 +110,14 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, arch: jax.Array | None) -> tuple[jax.Array, None]:
-        """x float[N, H, W, C] to (float[N, H, W, C], None): the signature of a scan."""
+        """X float[N, H, W, C] to (float[N, H, W, C], None): the signature of a scan."""
         slot = None if self.ops else slot_of(self)
         nodes: list[Any] = [x, 0.0, 0.0, 0.0]
         for e, (source, target) in enumerate(EDGES):
-            op = self.ops[e] if self.ops else arch[e]
+            op = self.ops[e] if self.ops else arch[e]  # type: ignore[index]
             edge = Edge(self.channels, self.kernel_init, name=f"edge{e}")
             nodes[target] = nodes[target] + edge(nodes[source], op, slot)
-        if not self.ops and is_recording(self):
+        if arch is not None and is_recording(self):
             record(self, _activation_matrix(nodes, arch))
         return nodes[3], None
 
@@ -120,7 +126,7 @@ def _activation_matrix(nodes: list[jax.Array], arch: jax.Array) -> jax.Array:
     """Sum of |corr| over the activations of a dispatched cell: edges that leave a node share what enters theirs."""
     is_conv = ((arch == CONV1) | (arch == CONV3)).astype(jnp.float32)
     no_site = lambda x: jnp.zeros((x.shape[0], x.shape[0]), x.dtype)
-    total = 0.0
+    total = jnp.zeros(())
     for node in range(3):
         count = sum(is_conv[e] for e, (source, _) in enumerate(EDGES) if source == node)
         activation = lax.stop_gradient(nodes[node])
@@ -184,7 +190,7 @@ class NASBench201(nn.Module):
             if stage:
                 x = Reduction(channels, self.kernel_init, name=f"reduction{stage}")(x)
             cells = stage_of_cells(channels, ops, self.kernel_init, name=f"stage{stage}")
-            x, _ = cells(x, None if ops else arch)
+            x, _ = cells(x, None if ops else arch)  # type: ignore[arg-type]
         x = nn.relu(Site(name="head_site")(batch_norm(x, *Affine(x.shape[-1], name="head_norm")())))
         return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="head")(x.mean((1, 2)))
 
@@ -206,7 +212,6 @@ def select_params(params: Any, arch: tuple[int, ...]) -> Any:
         params: the "params" collection of the dispatched network.
         arch: six Python ints.
     """
-
     used = {f"edge{e}": (_KERNELS[op], "norm") for e, op in enumerate(arch) if op in _KERNELS}
     cell = lambda edges: {edge: {part: edges[edge][part] for part in parts} for edge, parts in used.items()}
     blocks = {name: cell(block) if name.startswith("stage") else block for name, block in params.items()}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from zsnas_jax.base import Batch
-from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3, EDGES
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -40,11 +39,18 @@ def nasbench201_params(seed, num_classes=10, channels=16, cells=5):
             params[f"reduction{stage}"] = block | {"norm_a": norm(c), "norm_b": norm(c)}
         stack = lambda e, k: np.stack([kernel(seed, f"cell{first + i}/edge{e}", (k, k, c, c)) for i in range(cells)])
         params[f"stage{stage}"] = {
-            f"edge{e}": {"conv_1x1": {"kernel": stack(e, 1)}, "conv_3x3": {"kernel": stack(e, 3)}, "norm": norm(c, cells)}
+            f"edge{e}": {
+                "conv_1x1": {"kernel": stack(e, 1)},
+                "conv_3x3": {"kernel": stack(e, 3)},
+                "norm": norm(c, cells),
+            }
             for e in range(6)
         }
     params["head_norm"] = norm(4 * channels)
-    params["head"] = {"kernel": kernel(seed, "head", (4 * channels, num_classes)), "bias": np.zeros(num_classes, np.float32)}
+    params["head"] = {
+        "kernel": kernel(seed, "head", (4 * channels, num_classes)),
+        "bias": np.zeros(num_classes, np.float32),
+    }
     return params
 
 

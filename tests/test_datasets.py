@@ -39,7 +39,9 @@ def archive(request, tmp_path_factory):
     with tarfile.open(folder / published.file, "w:gz") as tar:
         for part, chunk in zip(published.members, np.array_split(np.arange(20), len(published.members)), strict=True):
             coarse = [[7]] * len(chunk) if published.label_bytes == 2 else np.empty((len(chunk), 0))
-            records = np.hstack([coarse, label[chunk, None], image[chunk].transpose(0, 3, 1, 2).reshape(len(chunk), -1)])
+            records = np.hstack(
+                [coarse, label[chunk, None], image[chunk].transpose(0, 3, 1, 2).reshape(len(chunk), -1)]
+            )
             data = records.astype(np.uint8).tobytes()
             info = tarfile.TarInfo(part)
             info.size = len(data)
@@ -88,7 +90,9 @@ def test_batches_are_standardised_and_depend_on_the_key_alone(npz):
 
 def test_augmentation_flips_and_crops():
     image = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(1, 16, 16, 3) // 4 + 1
-    source = datasets.from_arrays(np.repeat(image, 40, 0), np.zeros(40, int), name="x", statistics=([0] * 3, [1 / 255] * 3))
+    source = datasets.from_arrays(
+        np.repeat(image, 40, 0), np.zeros(40, int), name="x", statistics=([0] * 3, [1 / 255] * 3)
+    )
     batch = np.asarray(datasets.draw_batch(KEY, source, 40, augment=True).image)
     padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0))).astype(np.float32)
     crops = [padded[i : i + 16, j : j + 16][:, ::flip] for i in range(5) for j in range(5) for flip in (1, -1)]
@@ -128,7 +132,7 @@ def test_a_download_with_another_checksum_leaves_nothing(archive, server, tmp_pa
 
 
 def test_a_failed_download_leaves_nothing_and_names_the_url(server, tmp_path):
-    with pytest.raises(OSError, match=r"cannot download http.*missing.tar.gz: Not Found"):
+    with pytest.raises(OSError, match=r"cannot download http.*missing.tar.gz: File not found"):
         files.fetch(server + "missing.tar.gz", tmp_path / "missing.tar.gz", "0" * 64)
     assert list(tmp_path.iterdir()) == []
 
@@ -147,12 +151,15 @@ def test_a_damaged_archive_in_data_dir_is_refused(archive, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "size", "count"), [("cifar10", 32, 24), ("cifar100", 32, 24), ("imagenet16_120", 16, 20)])
+@pytest.mark.parametrize(
+    ("name", "size", "count"), [("cifar10", 32, 24), ("cifar100", 32, 24), ("imagenet16_120", 16, 20)]
+)
 def test_tfds_array_records_are_read_without_tensorflow(name, size, count):
     source = datasets.load(name, str(TFDS))
     image, label = source.take(np.random.default_rng(0), count)
     assert image.shape == (count, size, size, 3) and image.dtype == np.uint8
-    assert sorted(label) == [i % 10 if name == "cifar10" else i if name == "cifar100" else i * 6 for i in range(count)]
+    expected = [i % 10 if name == "cifar10" else i if name == "cifar100" else i * 6 for i in range(count)]
+    assert sorted(label) == sorted(expected)
     with pytest.raises(ValueError, match=f"fewer than a batch of {count + 1}"):
         source.take(np.random.default_rng(0), count + 1)
 
@@ -172,7 +179,10 @@ def test_data_that_is_nowhere_says_what_to_do(name, tmp_path, monkeypatch):
     [
         ({"x_train": pictures()[0]}, "lacks y_train: it has x_train"),
         ({}, "lacks x_train and y_train"),
-        ({"x_train": pictures()[0].astype(np.float32), "y_train": pictures()[1]}, r"pictures are float32\[12, 8, 8, 3\]"),
+        (
+            {"x_train": pictures()[0].astype(np.float32), "y_train": pictures()[1]},
+            r"pictures are float32\[12, 8, 8, 3\]",
+        ),
         ({"x_train": pictures()[0][..., 0], "y_train": pictures()[1]}, r"pictures are uint8\[12, 8, 8\], needed is"),
         ({"x_train": pictures()[0], "y_train": pictures()[1][:5]}, r"labels are int64\[5\], needed is int\[12\]"),
         ({"x_train": pictures()[0], "y_train": pictures()[1] - 1}, "from 0"),

@@ -72,7 +72,13 @@ def test_fields_set_the_size():
 def test_layers_are_counted_as_in_the_paper():
     layer_of = NASBench201().layer_of
     assert [layer_of(("stage0",), i) for i in range(5)] == [1, 2, 3, 4, 5]
-    assert [layer_of((name,), 0) for name in ("reduction1", "stage1", "reduction2", "stage2", "head_site")] == [6, 7, 12, 13, 18]
+    assert [layer_of((name,), 0) for name in ("reduction1", "stage1", "reduction2", "stage2", "head_site")] == [
+        6,
+        7,
+        12,
+        13,
+        18,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,9 @@ def test_golden_values(read_streamed, number):
     arch, batch, params = nasbench201.decode(cell["arch"]), golden.batch(16), golden.nasbench201_params(cell["seed"])
     network = NASBench201()
     chosen = select_params(params, static(arch))
-    read = lambda p: responses.aggregate(responses.capture(network, {"params": p}, batch, static(arch)), network.layer_of)
+    read = lambda p: responses.aggregate(
+        responses.capture(network, {"params": p}, batch, static(arch)), network.layer_of
+    )
     streamed, plain = read_streamed(params, batch, jnp.asarray(arch)), jax.jit(read)(chosen)
     for name in ("acor", "gcor", "rcor", "wrcor"):
         expected = cell["scores"][name]

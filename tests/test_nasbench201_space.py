@@ -2,7 +2,8 @@ import csv
 import gzip
 
 from golden import shared_file
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def test_everything_equals_the_published_table():
 
 def test_parameters_are_those_of_the_network():
     arch = (3, 2, 0, 4, 1, 2)
-    shapes = jax.eval_shape(lambda: SPACE.make_network(num_classes=7).init(jax.random.key(0), np.zeros((1, 32, 32, 3)), arch))
+    shapes = jax.eval_shape(
+        lambda: SPACE.make_network(num_classes=7).init(jax.random.key(0), np.zeros((1, 32, 32, 3)), arch)
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == SPACE.num_params(arch, 7)
 
 
@@ -62,7 +65,9 @@ def test_sampling_is_uniform():
 
 def test_mutation_changes_one_edge_uniformly():
     arch = np.array([0, 1, 2, 3, 4, 0], np.int32)
-    mutants = np.asarray(jax.vmap(SPACE.mutate, (0, None))(jax.random.split(jax.random.key(1), 24000), jax.numpy.asarray(arch)))
+    mutants = np.asarray(
+        jax.vmap(SPACE.mutate, (0, None))(jax.random.split(jax.random.key(1), 24000), jax.numpy.asarray(arch))
+    )
     changed = mutants != arch
     assert (changed.sum(axis=1) == 1).all()
     pairs = {(edge, op): 0 for edge in range(6) for op in range(5) if op != arch[edge]}
@@ -82,7 +87,10 @@ def test_fingerprints_of_the_space_are_distinct_and_traceable():
     [
         ("|none~0|+|none~0|none~1|", "2 nodes joined by '\\+', 3 are needed"),
         ("|none~0|+|none~0|+|none~0|none~1|none~2|", "node 2 has 1 edges, 2 are needed"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|", "token 'conv~2', needed is OP~2 with OP of none, skip_connect"),
+        (
+            "|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|",
+            "token 'conv~2', needed is OP~2 with OP of none, skip_connect",
+        ),
         ("|none~0|+|none~0|none~2|+|none~0|none~1|none~2|", "token 'none~2', needed is OP~1"),
         ("", "1 nodes"),
     ],

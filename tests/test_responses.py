@@ -97,7 +97,9 @@ def test_a_module_that_cannot_be_edited_is_read_by_a_predicate():
     found = responses.capture(module, variables(module), batch(), sites=is_norm)
     assert [r.path for r in found] == [("norm1",), ("norm2",)]
     assert float(jnp.abs(found[0].gradient).max()) > 0
-    matrices = jax.jit(lambda v: responses.aggregate(responses.capture(module, v, batch(), sites=is_norm)))(variables(module))
+    matrices = jax.jit(lambda v: responses.aggregate(responses.capture(module, v, batch(), sites=is_norm)))(
+        variables(module)
+    )
     chex.assert_shape(matrices.activations, (2, 5, 5))
 
 

@@ -22,7 +22,9 @@ def test_scores_come_back_exactly(tmp_path):
 
 def test_other_settings_are_refused_by_name(tmp_path):
     filled(tmp_path)
-    with pytest.raises(ValueError, match=r"batch_size is 32, there it was 64; seed is 1, there it was 0\. Take another"):
+    with pytest.raises(
+        ValueError, match=r"batch_size is 32, there it was 64; seed is 1, there it was 0\. Take another"
+    ):
         ResultStore(tmp_path, SETTINGS | {"seed": 1, "batch_size": 32})
     with ResultStore(tmp_path, SETTINGS) as store:
         assert store.get("wrcor")
@@ -33,7 +35,9 @@ def test_a_second_process_is_kept_out(tmp_path):
         ResultStore(tmp_path, SETTINGS)
 
 
-@pytest.mark.parametrize("contents", [b"not a database, but long enough to look at" * 30, b"SQLite format 3\x00" + b"\x07" * 5000])
+@pytest.mark.parametrize(
+    "contents", [b"not a database, but long enough to look at" * 30, b"SQLite format 3\x00" + b"\x07" * 5000]
+)
 def test_corrupt_files_are_refused_and_kept(tmp_path, contents):
     (tmp_path / "results.sqlite").write_bytes(contents)
     with pytest.raises(ValueError, match=r"results.sqlite is damaged or not a results file"):
@@ -57,8 +61,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
 
 
 def test_a_failed_transaction_leaves_nothing(tmp_path):
-    with ResultStore(tmp_path, SETTINGS) as store:
-        with pytest.raises(OSError, match="cannot write"):
-            store.add(["a", "b"], ["wrcor"], np.array([[1.0], [np.nan]]))
+    with ResultStore(tmp_path, SETTINGS) as store, pytest.raises(OSError, match="cannot write"):
+        store.add(["a", "b"], ["wrcor"], np.array([[1.0], [np.nan]]))
     with ResultStore(tmp_path, SETTINGS) as store:
         assert store.get("wrcor") == {}

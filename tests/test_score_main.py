@@ -21,7 +21,9 @@ SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CA
 def start(*flags, cwd, **options):
     command = [sys.executable, "-m", "zsnas_jax.score_main", *SMALL, *flags]
     env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
-    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 def run(*flags, cwd):
@@ -94,7 +96,9 @@ def test_a_finished_folder_is_extended(finished, pictures):
     assert code == 0, err
     after = (folder / "scores.csv").read_text().splitlines()
     assert [line.rsplit(",", 1)[0] for line in after[1:3]] == before[39:41]
-    code, _, err = run("--archs=0:40", f"--dataset={pictures}", "--proxies=wrcor,acor", f"--out={folder}", cwd=folder.parent)
+    code, _, err = run(
+        "--archs=0:40", f"--dataset={pictures}", "--proxies=wrcor,acor", f"--out={folder}", cwd=folder.parent
+    )
     assert code == 0, err
     assert (folder / "scores.csv").read_text().splitlines() == before
     assert json.loads((folder / "report.json").read_text())["run"]["num_scored"] == 0
@@ -140,7 +144,10 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures, change, 
         (["--dataset=imagenet16_120", "--data_dir=."], "imagenet_resized/16x16 is not prepared as array_record"),
         (["--benchmark=nowhere.csv"], "unknown benchmark 'nowhere.csv': allowed are analog or an existing path"),
         (["--benchmark=part.csv"], "has no cifar10_test_200_mean for architecture"),
-        (["--benchmark_column=svhn"], "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single"),
+        (
+            ["--benchmark_column=svhn"],
+            "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single",
+        ),
         (["--candidates_per_step=-2"], "candidates_per_step is -2: allowed are 0"),
         (["--out=small.npz"], "small.npz"),
         (["0:5"], "unknown argument '0:5': flags start with --"),
@@ -165,7 +172,14 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     skip = nasbench201.encode(np.array([1, 0, 0, 0, 1, 0]))
     twin = nasbench201.encode(np.array([0, 1, 0, 0, 0, 1]))
     (tmp_path / "archs.txt").write_text("\n".join([all_nones, skip, twin, skip]))
-    flags = ["--archs=archs.txt", f"--dataset={pictures}", "--repeats=2", "--resample", "--augment", "--share_isomorphic"]
+    flags = [
+        "--archs=archs.txt",
+        f"--dataset={pictures}",
+        "--repeats=2",
+        "--resample",
+        "--augment",
+        "--share_isomorphic",
+    ]
     code, out, err = run(*flags, "--out=out", cwd=tmp_path)
     assert code == 0, err
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))

@@ -26,7 +26,10 @@ def score(archs, repeats=None, batch=None, **options):
     program = scorer(**options)
     repeats = np.zeros(len(archs), int) if repeats is None else repeats
     size = program.capacity
-    parts = [program.score(archs[i : i + size], repeats[i : i + size], batch or tiny.batch()) for i in range(0, len(archs), size)]
+    parts = [
+        program.score(archs[i : i + size], repeats[i : i + size], batch or tiny.batch())
+        for i in range(0, len(archs), size)
+    ]
     return np.concatenate(parts), program
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import tempfile
+from typing import Any
 import urllib.error
 import urllib.request
 
@@ -54,7 +55,7 @@ def verify(path: str | os.PathLike[str], checksum: str) -> None:
 
 
 def fetch(
-    url: str, path: str | os.PathLike[str], checksum: str, *, open_fn: Callable[..., object] = urllib.request.urlopen
+    url: str, path: str | os.PathLike[str], checksum: str, *, open_fn: Callable[..., Any] = urllib.request.urlopen
 ) -> None:
     """Downloads a file unless it lies at `path` already, and verifies it in either case.
 

@@ -34,14 +34,20 @@ def define_scoring_flags() -> None:
     flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
     flags.DEFINE_integer("seed", 0, "Seed of weights, batches and random selections.")
     flags.DEFINE_string(
-        "benchmark", "auto", "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed)."
+        "benchmark",
+        "auto",
+        "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed).",
     )
     flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
     flags.DEFINE_integer("candidates_per_step", 0, "Architectures a device scores at once; 0: 1 on a CPU, 16 on a GPU.")
-    flags.DEFINE_integer("num_devices", 0, "CPU devices to share the work; 0: one a core. Ignored where there is a GPU.")
+    flags.DEFINE_integer(
+        "num_devices", 0, "CPU devices to share the work; 0: one a core. Ignored where there is a GPU."
+    )
     flags.DEFINE_string("out", None, "Folder of the results; default results/ and a name made from the settings.")
     flags.DEFINE_string(
-        "compilation_cache", str(pathlib.Path.home() / ".cache" / "zsnas_jax" / "xla"), "Compiled programs; empty: none kept."
+        "compilation_cache",
+        str(pathlib.Path.home() / ".cache" / "zsnas_jax" / "xla"),
+        "Compiled programs; empty: none kept.",
     )
 
 

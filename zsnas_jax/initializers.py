@@ -3,7 +3,7 @@
 A kernel is scale(fan_in) times unit noise; fan_in is k * k * C for float[..., k, k, C, D] and C for float[C, D].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,12 +24,14 @@ class Initializer(NamedTuple):
     noise: Callable[..., jax.Array]
     scale: Callable[[int], float]
 
-    def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        """A kernel of a shape."""
-        return (self.scale(_fan_in(shape)) * self.noise(key, shape)).astype(dtype)
+    def __call__(
+        self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> jax.Array:
+        """A kernel of a shape; the sharding, which Flax may pass, is not used."""
+        return (self.scale(_fan_in(shape)) * self.noise(key, tuple(shape))).astype(dtype)
 
 
-def _fan_in(shape: tuple[int, ...]) -> int:
+def _fan_in(shape: Sequence[int]) -> int:
     return int(np.prod(shape[-4:-1]))
 
 

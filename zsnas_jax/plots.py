@@ -20,7 +20,11 @@ def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def scatter(
-    path: str | os.PathLike[str], panels: dict[str, np.ndarray], accuracy: np.ndarray, titles: dict[str, str], label: str
+    path: str | os.PathLike[str],
+    panels: dict[str, np.ndarray],
+    accuracy: np.ndarray,
+    titles: dict[str, str],
+    label: str,
 ) -> None:
     """Score against accuracy, one panel a proxy, coloured by density, as in Figure 2 of the WRCor paper.
 

@@ -136,9 +136,7 @@ def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
     return datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
 
 
-def stored_settings(
-    settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str
-) -> dict[str, Any]:
+def stored_settings(settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str) -> dict[str, Any]:
     """What a results folder is bound to: the settings, the space, the classes, and the pictures by content."""
     identity = batch_identity(fixed_batch(settings, source))
     data = {"dataset": dataset, "num_classes": source.num_classes, "batch_sha256": identity}
@@ -187,9 +185,9 @@ def score_archs(
     known = {proxy.name: store.get(proxy.name) for proxy in proxies}
     groups: dict[tuple[int, ...], dict[str, np.ndarray]] = {}  # places of the proxies that these architectures lack
     for name, arch in zip(names, asked, strict=True):
-        missing = tuple(i for i, proxy in enumerate(proxies) if name not in known[proxy.name])
-        if missing:
-            groups.setdefault(missing, {})[name] = arch
+        lacking = tuple(i for i, proxy in enumerate(proxies) if name not in known[proxy.name])
+        if lacking:
+            groups.setdefault(lacking, {})[name] = arch
     num_missing = sum(map(len, groups.values()))
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
     weight_key, batch_key = _keys(settings.seed)
@@ -251,5 +249,4 @@ def _own_batches(
         for arch, repeat in zip(archs, repeats, strict=True)
     ]
     draws = [datasets.draw_batch(key, source, settings.batch_size, augment=settings.augment) for key in keys]
-    stack = lambda arrays: np.stack([np.asarray(array) for array in arrays])
-    return Batch(stack([b.image for b in draws]), stack([b.label for b in draws]))
+    return jax.tree.map(lambda *arrays: np.stack([np.asarray(array) for array in arrays]), *draws)

@@ -1,4 +1,4 @@
-"""What a scoring run leaves behind: scores.csv, report.json, scatter.png and a table on the terminal. A archs, P proxies."""
+"""What a run leaves behind: scores.csv, report.json, scatter.png, a table on the terminal. A archs, P proxies."""
 
 import csv
 import importlib.metadata
@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +25,9 @@ def format_score(score: float) -> str:
     return f"{score:.9g}"
 
 
-def write_scores(path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+def write_scores(
+    path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]
+) -> None:
     """Writes `index,arch,` and a column a proxy; the index is empty where a space has no published order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -78,14 +80,36 @@ def _top(space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.nd
     return rows
 
 
-def default_column(benchmark: TabularBenchmark, dataset: str) -> str:
-    """The column to compare with when the user names none: the data set's test accuracy, else the first column."""
-    for name in (f"{dataset}_test_200", "cifar10_test_200"):
-        try:
-            return benchmark.resolve(name)
-        except ValueError:
-            continue
-    return next(iter(benchmark.columns))
+class Truth(NamedTuple):
+    """Trained accuracy to compare with: a benchmark, one of its columns, its values float32[A]."""
+
+    benchmark: TabularBenchmark
+    column: str
+    accuracy: np.ndarray
+
+
+def find_truth(
+    benchmark: TabularBenchmark, column: str | None, space: SearchSpace, archs: np.ndarray, dataset: str
+) -> Truth:
+    """Looks up the architectures' accuracies.
+
+    Args:
+        benchmark: the table.
+        column: name of a column or its beginning; None: the data set's test accuracy, else CIFAR-10's, else the first.
+        space: the search space.
+        archs: int32[A, G].
+        dataset: name of the data set.
+
+    Raises:
+        ValueError: if the benchmark is of another space, or lacks the column or an architecture.
+    """
+    if benchmark.space != space.name or space.to_index is None:
+        raise ValueError(f"benchmark {benchmark.name} is of space {benchmark.space}, the architectures of {space.name}")
+    if column is None:
+        guesses = (f"{dataset}_test_200_mean", "cifar10_test_200_mean")
+        column = next((name for name in guesses if name in benchmark.columns), next(iter(benchmark.columns)))
+    column = benchmark.resolve(column)
+    return Truth(benchmark, column, benchmark.lookup(column, space.to_index(archs)))
 
 
 def make_report(
@@ -95,8 +119,7 @@ def make_report(
     settings: dict[str, Any],
     proxy_settings: dict[str, Any],
     run: dict[str, Any],
-    benchmark: TabularBenchmark | None,
-    column: str | None,
+    truth: Truth | None,
 ) -> dict[str, Any]:
     """The machine-readable report.
 
@@ -107,10 +130,9 @@ def make_report(
         settings: what the scores depend on.
         proxy_settings: proxy to its hyper-parameters.
         run: timing and counts.
-        benchmark: ground truth, or None.
-        column: full name of the benchmark's column to compare with.
+        truth: accuracies to compare with, or None.
     """
-    truth = benchmark.lookup(column, space.to_index(archs)) if benchmark and column and space.to_index else None
+    accuracy = truth.accuracy if truth else None
     report: dict[str, Any] = {
         "settings": settings,
         "num_archs": len(archs),
@@ -122,19 +144,19 @@ def make_report(
     }
     if settings.get("share_isomorphic"):
         report["approximation"] = "isomorphic architectures share the score of the first of their class"
-    if benchmark and truth is not None:
+    if truth:
         report["benchmark"] = {
-            "name": benchmark.name,
-            "column": column,
-            "source": benchmark.source,
-            "sha256": benchmark.checksum,
-            "best_accuracy": float(truth.max()),
+            "name": truth.benchmark.name,
+            "column": truth.column,
+            "source": truth.benchmark.source,
+            "sha256": truth.benchmark.checksum,
+            "best_accuracy": float(truth.accuracy.max()),
         }
     for name, values in scores.items():
         entry: dict[str, Any] = {"settings": proxy_settings[name], "degenerate": int(np.sum(~np.isfinite(values)))}
-        if truth is not None:
-            entry |= _correlation(values, truth)
-        report["proxies"][name] = entry | {"top": _top(space, archs, values, truth)}
+        if truth:
+            entry |= _correlation(values, truth.accuracy)
+        report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy)}
     return report
 
 
@@ -159,17 +181,22 @@ def as_text(report: dict[str, Any]) -> str:
         rows.append(row)
     lines = ["", tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)]
     if truth:
-        lines.append(f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %")
+        lines.append(
+            f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %"
+        )
     name, best = next(iter(report["proxies"].items()))
-    top = [{"rank": i} | {k: row.get(k) for k in ("index", "score", "accuracy", "arch")} for i, row in enumerate(best["top"], 1)]
+    top = [
+        {"rank": i} | {k: row.get(k) for k in ("index", "score", "accuracy", "arch")}
+        for i, row in enumerate(best["top"], 1)
+    ]
     top = [{key: value for key, value in row.items() if value is not None} for row in top]
     lines += [f"\nbest by {name}:", tabulate(top, headers="keys", floatfmt=".4f")]
     if "approximation" in report:
         lines.append(f"\nnote: {report['approximation']}")
+    first = f"the first call with its compilation {run['first_call_seconds']:.1f} s"
     lines.append(
-        f"\n{run['num_scored']} scored now, {run['num_reused']} found in the store; {run['num_compilations']} compilations; "
-        f"{run['scoring_seconds']:.1f} s, of which the first call with its compilation {run['first_call_seconds']:.1f} s; "
-        f"{run['num_devices']} devices"
+        f"\n{run['num_scored']} scored now, {run['num_reused']} found in the store; {run['scoring_seconds']:.1f} s, "
+        f"of which {first}; {run['num_compilations']} compilations; {run['num_devices']} devices"
     )
     return "\n".join(lines)
 
@@ -180,13 +207,12 @@ def write_all(
     archs: np.ndarray,
     scores: dict[str, np.ndarray],
     report: dict[str, Any],
-    benchmark: TabularBenchmark | None,
+    truth: Truth | None,
 ) -> None:
     """Writes scores.csv, report.json and, if there is a truth to compare with, scatter.png."""
     folder = pathlib.Path(folder)
     write_scores(folder / "scores.csv", space, archs, scores)
     files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
-    if benchmark and report["benchmark"] and space.to_index:
-        column = report["benchmark"]["column"]
-        titles = {n: f"{n}: rho = {_interval(report['proxies'][n]['spearman'])}" for n in scores}
-        plots.scatter(folder / "scatter.png", scores, benchmark.lookup(column, space.to_index(archs)), titles, column)
+    if truth:
+        titles = {name: f"{name}: rho = {_interval(report['proxies'][name]['spearman'])}" for name in scores}
+        plots.scatter(folder / "scatter.png", scores, truth.accuracy, titles, truth.column)

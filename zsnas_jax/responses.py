@@ -158,7 +158,9 @@ def capture(
 
     shapes = jax.eval_shape(lambda: apply(variables, ["intermediates", "perturbations"])[1])
     if "perturbations" not in shapes:
-        raise ValueError(f"{type(module).__name__} has no response site: mark one with Site, or choose calls by `sites`")
+        raise ValueError(
+            f"{type(module).__name__} has no response site: mark one with Site, or choose calls by `sites`"
+        )
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["perturbations"])
 
     def loss(perturbations: Any) -> Any:

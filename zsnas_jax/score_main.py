@@ -27,7 +27,9 @@ def define_flags() -> None:
         "archs", "random:100", "all, START:STOP by published index, random:COUNT, or a file with one string a line."
     )
     absl_flags.DEFINE_bool(
-        "share_isomorphic", False, "Isomorphic architectures share the score of the first of their class (approximation)."
+        "share_isomorphic",
+        False,
+        "Isomorphic architectures share the score of the first of their class (approximation).",
     )
 
 
@@ -66,11 +68,9 @@ def main() -> None:
     )
     archs = ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
     benchmark = _benchmark()
-    column = None
-    if benchmark:
-        named = FLAGS.benchmark_column
-        column = benchmark.resolve(named) if named else report.default_column(benchmark, FLAGS.dataset)
-        benchmark.lookup(column, space.to_index(archs))  # a missing architecture is an error now, not after the scoring
+    # Looked up first: a missing architecture is an error now, not after the scoring.
+    column = FLAGS.benchmark_column
+    truth = report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
     source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
     candidates = flags.candidates_per_step()
     stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
@@ -82,10 +82,10 @@ def main() -> None:
         scores = {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}
         run = times._asdict() | {"candidates_per_step": candidates}
         hyper = {proxy.name: proxy.settings for proxy in chosen}
-        summary = report.make_report(space, archs, scores, stored, hyper, run, benchmark, column)
-        report.write_all(out, space, archs, scores, summary, benchmark)
+        summary = report.make_report(space, archs, scores, stored, hyper, run, truth)
+        report.write_all(out, space, archs, scores, summary, truth)
     print(report.as_text(summary))
-    print(f"\nwritten: {out}/ scores.csv, report.json" + (", scatter.png" if benchmark else ""))
+    print(f"\nwritten: {out}/ scores.csv, report.json" + (", scatter.png" if truth else ""))
 
 
 def cli() -> None:

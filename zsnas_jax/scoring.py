@@ -21,7 +21,7 @@ from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
 from zsnas_jax.responses import stream
 
 STEPS_PER_CALL = 8
-"""Steps of a device between two reports: about two seconds on a CPU. Fewer would pay for memory pages again and again."""
+"""Steps of a device between two reports: about two seconds on a CPU. Fewer would pay for memory pages anew."""
 
 
 def degenerate_to_minus_inf(scores: jax.Array) -> jax.Array:
@@ -164,4 +164,4 @@ def make_scorer(
         scores[seats] = dealt
         return scores[:count]
 
-    return Scorer(score, capacity, lambda: program._cache_size())
+    return Scorer(score, capacity, lambda: program._cache_size())  # type: ignore[attr-defined]

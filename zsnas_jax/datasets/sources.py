@@ -6,6 +6,7 @@ import pathlib
 import tarfile
 from typing import Any, NamedTuple
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class PictureSource(NamedTuple):
 
 
 class CifarArchive(NamedTuple):
-    """A published binary archive: a record is `label_bytes` labels, of which the last counts, then 3 x 32 x 32 bytes."""
+    """A published binary archive: a record is `label_bytes` labels, the last of which counts, and 3 x 32 x 32 bytes."""
 
     file: str
     url: str
@@ -113,14 +114,16 @@ def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> Pi
     Raises:
         ValueError: if the file is not an .npz, lacks an array, or an array has another dtype or shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = {"x_train", "y_train"} - set(arrays)
-            if missing:
-                raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}: it has {', '.join(arrays) or 'nothing'}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz file")
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = {"x_train", "y_train"} - set(arrays)
+        if missing:
+            raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}: it has {', '.join(arrays) or 'nothing'}")
+        try:
             image, label = arrays["x_train"], arrays["y_train"]
-    except (zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not an .npz file: {error}") from error
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
     return from_arrays(image, label, name=str(path), num_classes=num_classes)
 
 
@@ -143,9 +146,7 @@ def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, data
     records = np.concatenate(parts)
     image = np.ascontiguousarray(records[:, archive.label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     label = records[:, archive.label_bytes - 1].astype(np.int32)
-    return from_arrays(
-        image, label, name=dataset, num_classes=NUM_CLASSES[dataset], statistics=STATISTICS[dataset]
-    )
+    return from_arrays(image, label, name=dataset, num_classes=NUM_CLASSES[dataset], statistics=STATISTICS[dataset])
 
 
 def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureSource:
