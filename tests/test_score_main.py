@@ -92,10 +92,14 @@ def test_a_finished_folder_is_extended(finished, pictures):
     folder, _ = finished
     before = (folder / "scores.csv").read_text().splitlines()
     flags = [f"--dataset={pictures}", "--proxies=wrcor,acor,rcor", f"--out={folder}"]
-    code, _, err = run("--archs=38:42", *flags, cwd=folder.parent)
+    more = [*nasbench201.from_index(np.arange(38, 42)), np.zeros(6, int)]
+    (folder / "archs.txt").write_text("\n".join(map(nasbench201.encode, more)))
+    code, _, err = run(f"--archs={folder}/archs.txt", *flags, cwd=folder.parent)
     assert code == 0, err
     after = (folder / "scores.csv").read_text().splitlines()
     assert [line.rsplit(",", 1)[0] for line in after[1:3]] == before[39:41]
+    assert after[-1].endswith(",-inf,-inf,-inf")
+    assert json.loads((folder / "report.json").read_text())["proxies"]["wrcor"]["top"][-1]["score"] is None
     code, _, err = run(
         "--archs=0:40", f"--dataset={pictures}", "--proxies=wrcor,acor", f"--out={folder}", cwd=folder.parent
     )
@@ -168,10 +172,11 @@ def test_bad_input_ends_in_one_clear_line(flags, message, pictures, tmp_path):
 
 
 def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
-    all_nones = nasbench201.encode(np.zeros(6, int))
-    skip = nasbench201.encode(np.array([1, 0, 0, 0, 1, 0]))
-    twin = nasbench201.encode(np.array([0, 1, 0, 0, 0, 1]))
-    (tmp_path / "archs.txt").write_text("\n".join([all_nones, skip, twin, skip]))
+    classes = {}
+    for arch in nasbench201.from_index(np.arange(200)):
+        classes.setdefault(nasbench201.isomorphism_key(arch), []).append(nasbench201.encode(arch))
+    one, twin = next(members for members in classes.values() if len(members) > 1)[:2]
+    (tmp_path / "archs.txt").write_text("\n".join([one, twin, one]))
     flags = [
         "--archs=archs.txt",
         f"--dataset={pictures}",
@@ -182,10 +187,9 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     ]
     code, out, err = run(*flags, "--out=out", cwd=tmp_path)
     assert code == 0, err
-    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
-    assert [row["arch"] for row in rows] == [all_nones, skip, twin]
-    assert rows[0]["wrcor"] == "-inf" and rows[1]["wrcor"] == rows[2]["wrcor"] != "-inf"
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
+    assert [row["arch"] for row in rows] == [one, twin]
+    assert rows[0]["wrcor"] == rows[1]["wrcor"] != "-inf"
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert "isomorphic architectures share" in report["approximation"] and "isomorphic architectures share" in out
-    assert report["proxies"]["wrcor"]["top"][-1]["score"] is None
     assert pathlib.Path(tmp_path / "out" / "scatter.png").exists()

@@ -1,13 +1,12 @@
 """Command-line flags that binaries share, defined once: two binaries that define one flag collide."""
 
 from collections.abc import Callable
-import logging
 import os
 import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 
 from zsnas_jax.datasets import DATASETS
@@ -51,9 +50,10 @@ def define_scoring_flags() -> None:
     )
 
 
-def configure_jax() -> None:
-    """Sets up devices and the compilation cache; call it before anything touches a device."""
-    logging.getLogger("jax").setLevel(logging.WARNING)  # or it reports every backend that a machine lacks
+def configure() -> None:
+    """Sets up logging, devices and the compilation cache; call it before anything touches a device."""
+    if not FLAGS["verbosity"].present:  # or jax reports every backend, and TFDS every package, that a machine lacks
+        logging.set_verbosity(logging.ERROR)
     if FLAGS.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -53,7 +53,7 @@ def _out(settings: dict[str, Any]) -> pathlib.Path:
 
 def main() -> None:
     """Reads the flags, scores, writes the results."""
-    flags.configure_jax()
+    flags.configure()
     space = search_spaces.make_space(FLAGS.space)
     chosen = proxies.make_proxies(FLAGS.proxies, weighting=FLAGS.weighting)
     settings = ranking.ScoreSettings(
