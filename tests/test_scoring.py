@@ -67,10 +67,12 @@ def test_a_score_is_that_of_the_static_network(reference):
         arch = tuple(int(gene) for gene in ARCHS[i])
         key = jax.random.fold_in(jax.random.fold_in(KEY, fingerprint(ARCHS[i])), 0)
         network = space.make_network(10)
-        params = network.init(key, batch.image, ARCHS[i])["params"]
-        chosen = select_params(draw_kernels(key, params, kaiming_uniform), arch)
-        matrices = responses.capture(network, {"params": chosen}, batch, arch)
-        expected = [proxy.score(responses.aggregate(matrices, space.layer_of)) for proxy in PROXIES]
+        init = lambda key: draw_kernels(key, network.init(key, batch.image, ARCHS[0])["params"], kaiming_uniform)
+        capture = lambda p, arch=arch: responses.capture(network, {"params": p}, batch, arch)
+        matrices = jax.jit(lambda p: responses.aggregate(capture(p), space.layer_of))(
+            select_params(jax.jit(init)(key), arch)
+        )
+        expected = [proxy.score(matrices) for proxy in PROXIES]
         np.testing.assert_allclose(reference[i], np.array(expected), rtol=1e-4)
 
 
