@@ -126,20 +126,21 @@ class Cell(nn.Module):
 
 
 def _needed_work(arch: jax.Array) -> list[jax.Array]:
-    """The operations of a dispatched cell that have to run, six int32[]: 15 % of convolutions need not.
+    """The operations of a dispatched cell that have to run, six int32[].
 
-    An edge whose target does not reach the last node runs as `none`: nobody reads it. A convolution whose source is
-    zero, a sum of nothing, runs as the bias of its norm. Outputs and all gradients stay the same.
+    An edge whose target nobody reads runs as `none`: the target neither reaches the last node nor enters the
+    activation of a convolution. A convolution whose source is zero, a sum of nothing, runs as the bias of its norm.
+    Outputs, responses and all gradients stay the same, and 14 % of convolutions do not run.
     """
+    is_conv = [(arch[e] == CONV1) | (arch[e] == CONV3) for e in range(len(EDGES))]
     read = [jnp.bool(False)] * 3 + [jnp.bool(True)]
     for e, (source, target) in reversed(list(enumerate(EDGES))):
-        read[source] |= read[target] & (arch[e] != NONE)
+        read[source] |= is_conv[e] | (read[target] & (arch[e] != NONE))
     zero = [jnp.bool(False)] + [jnp.bool(True)] * 3
     work = []
     for e, (source, target) in enumerate(EDGES):
-        is_conv = (arch[e] == CONV1) | (arch[e] == CONV3)
-        zero[target] &= (arch[e] == NONE) | (zero[source] & ~is_conv)
-        op = jnp.where(is_conv & zero[source], _BIAS, arch[e])
+        zero[target] &= (arch[e] == NONE) | (zero[source] & ~is_conv[e])
+        op = jnp.where(is_conv[e] & zero[source], _BIAS, arch[e])
         work.append(jnp.where(read[target], op, NONE))
     return work
 
