@@ -54,9 +54,19 @@ def test_another_programs_database_is_refused(tmp_path):
         ResultStore(tmp_path, SETTINGS)
 
 
+def test_damage_in_the_middle_of_a_file_is_refused(tmp_path):
+    with ResultStore(tmp_path, SETTINGS) as store:
+        store.add([f"arch {i}" for i in range(2000)], ["wrcor"], np.zeros((2000, 1)))
+    data = bytearray((tmp_path / "results.sqlite").read_bytes())
+    data[4 * 4096 :] = b"\xff" * (len(data) - 4 * 4096)
+    (tmp_path / "results.sqlite").write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged or not a results file"), ResultStore(tmp_path, SETTINGS) as store:
+        store.get("wrcor")
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(OSError, match="out"):
+    with pytest.raises(OSError, match="cannot make the results folder .*out: File exists"):
         ResultStore(tmp_path / "out", SETTINGS)
 
 

@@ -31,7 +31,10 @@ class ResultStore:
 
     def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.path = pathlib.Path(folder) / FILE
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"cannot make the results folder {self.path.parent}: {error.strerror}") from error
         try:
             self._connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         except sqlite3.OperationalError as error:
@@ -91,8 +94,15 @@ class ResultStore:
             raise OSError(f"cannot write {self.path}: {error}") from error
 
     def get(self, proxy: str) -> dict[str, float]:
-        """All scores under a proxy, by architecture."""
-        return dict(self._connection.execute("SELECT arch, score FROM scores WHERE proxy = ?", (proxy,)))
+        """All scores under a proxy, by architecture.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        try:
+            return dict(self._connection.execute("SELECT arch, score FROM scores WHERE proxy = ?", (proxy,)))
+        except sqlite3.Error as error:
+            raise _as_plain_error(self.path, error) from error
 
 
 def _as_plain_error(path: pathlib.Path, error: sqlite3.Error) -> Exception:
