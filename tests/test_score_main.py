@@ -13,6 +13,7 @@ import conftest
 import numpy as np
 import pytest
 
+from zsnas_jax import ranking
 from zsnas_jax.search_spaces import nasbench201
 
 SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CACHE}"]
@@ -169,6 +170,19 @@ def test_bad_input_ends_in_one_clear_line(flags, message, pictures, tmp_path):
     assert code == 1, err
     assert message in err and err.startswith("score_main: error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_help_lists_the_flags(tmp_path):
+    _, out, err = run("--help", cwd=tmp_path)
+    for flag in ("--archs:", "--proxies:", "--dataset:", "--[no]resample:", "--out:", "--[no]share_isomorphic:"):
+        assert flag in out + err
+    assert "goes on where it was" in out + err
+
+
+def test_more_random_cells_contain_the_fewer():
+    space = nasbench201.space()
+    few, many = (ranking.select_archs(space, f"random:{count}", seed=3) for count in (10, 30))
+    assert set(map(space.encode, few)) < set(map(space.encode, many)) and len(many) == 30
 
 
 def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):

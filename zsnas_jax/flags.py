@@ -71,11 +71,20 @@ def candidates_per_step() -> int:
     return FLAGS.candidates_per_step or (1 if jax.default_backend() == "cpu" else 16)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], description: str) -> None:
     """Runs a binary: what a user got wrong ends in one line on stderr and exit code 1.
 
     With --verbosity=1 the traceback is shown as well.
+
+    Args:
+        main: reads the flags and does the work.
+        description: what --help says above the flags.
     """
+    # absl's --help shows the docstring and the flags of the script alone, which as a console command has neither.
+    sys.modules["__main__"].__doc__ = description
+    for module in ("zsnas_jax.flags", main.__module__):
+        for flag in FLAGS.flags_by_module_dict().get(module, []):
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def guarded(argv: list[str]) -> Any:
         program = pathlib.Path(argv[0]).stem

@@ -111,7 +111,7 @@ def select_archs(space: SearchSpace, text: str, seed: int = 0) -> np.ndarray:
 
 def _random_archs(space: SearchSpace, count: int, seed: int) -> np.ndarray:
     if space.num_archs and space.from_index:
-        chosen = np.random.default_rng(seed).choice(space.num_archs, count, replace=False)
+        chosen = np.random.default_rng(seed).permutation(space.num_archs)[:count]  # more of them contain the fewer
         return np.asarray(space.from_index(np.sort(chosen)))
     keys = jax.random.split(jax.random.key(seed), count)
     return np.asarray(jax.vmap(space.sample)(keys))

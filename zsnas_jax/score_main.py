@@ -91,7 +91,7 @@ def main() -> None:
 def cli() -> None:
     """The console command."""
     define_flags()
-    flags.run(main)
+    flags.run(main, __doc__)
 
 
 if __name__ == "__main__":
