@@ -112,7 +112,7 @@ class Cell(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, arch: jax.Array | None) -> tuple[jax.Array, None]:
-        """X float[N, H, W, C] to (float[N, H, W, C], None): the signature of a scan."""
+        """Maps x float[N, H, W, C] to (float[N, H, W, C], None), the signature of a scan."""
         slot = None if self.ops else slot_of(self)
         work = None if arch is None else _needed_work(arch)
         nodes: list[Any] = [x, 0.0, 0.0, 0.0]

@@ -182,15 +182,11 @@ def score_archs(
     """
     asked = _representatives(space, archs) if settings.share_isomorphic else archs
     names = [space.encode(arch) for arch in asked]
-    known = {proxy.name: store.get(proxy.name) for proxy in proxies}
-    groups: dict[tuple[int, ...], dict[str, np.ndarray]] = {}  # places of the proxies that these architectures lack
-    for name, arch in zip(names, asked, strict=True):
-        lacking = tuple(i for i, proxy in enumerate(proxies) if name not in known[proxy.name])
-        if lacking:
-            groups.setdefault(lacking, {})[name] = arch
+    groups = _missing(store, dict(zip(names, asked, strict=True)), proxies)
     num_missing = sum(map(len, groups.values()))
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
-    weight_key, batch_key = _keys(settings.seed)
+    weight_key, _ = _keys(settings.seed)
+    batch = None if settings.resample else fixed_batch(settings, source)
     with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
         for places, members in groups.items():
             missing = [proxies[i] for i in places]
@@ -206,7 +202,7 @@ def score_archs(
             chunk_size = max(1, scorer.capacity // settings.repeats)
             for chunk in _chunks(list(members.items()), chunk_size):
                 started = time.perf_counter()
-                scores = _score_chunk(scorer, np.stack([arch for _, arch in chunk]), batch_key, source, settings)
+                scores = _score_chunk(scorer, np.stack([arch for _, arch in chunk]), batch, source, settings)
                 store.add([name for name, _ in chunk], [proxy.name for proxy in missing], scores)
                 seconds = time.perf_counter() - started
                 bar.update(len(chunk))
@@ -219,31 +215,39 @@ def score_archs(
     return np.array([[known[proxy.name][name] for proxy in proxies] for name in names]), times
 
 
+def _missing(
+    store: ResultStore, archs: dict[str, np.ndarray], proxies: Sequence[Proxy]
+) -> dict[tuple[int, ...], dict[str, np.ndarray]]:
+    """The architectures that the store lacks a score of, by the places of the proxies they lack."""
+    known = [store.get(proxy.name) for proxy in proxies]
+    groups: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
+    for name, arch in archs.items():
+        lacking = tuple(i for i, scores in enumerate(known) if name not in scores)
+        if lacking:
+            groups.setdefault(lacking, {})[name] = arch
+    return groups
+
+
 def _chunks(items: list[Any], size: int) -> list[list[Any]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _score_chunk(
-    scorer: Scorer, archs: np.ndarray, batch_key: jax.Array, source: PictureSource, settings: ScoreSettings
+    scorer: Scorer, archs: np.ndarray, batch: Batch | None, source: PictureSource, settings: ScoreSettings
 ) -> np.ndarray:
-    """Mean scores float64[A, P] over the repeats of a chunk, every (architecture, repeat) a candidate."""
+    """Mean scores float64[A, P] over the repeats, every (architecture, repeat) a candidate; no batch: its own each."""
     repeats = np.tile(np.arange(settings.repeats), len(archs))
     candidates = np.repeat(archs, settings.repeats, axis=0)
     rows = []
     for part in _chunks(list(range(len(candidates))), scorer.capacity):
-        batch = (
-            _own_batches(candidates[part], repeats[part], batch_key, source, settings)
-            if settings.resample
-            else datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
-        )
-        rows.append(scorer.score(candidates[part], repeats[part], batch))
+        batches = batch or _own_batches(candidates[part], repeats[part], source, settings)
+        rows.append(scorer.score(candidates[part], repeats[part], batches))
     return np.concatenate(rows).astype(np.float64).reshape(len(archs), settings.repeats, -1).mean(axis=1)
 
 
-def _own_batches(
-    archs: np.ndarray, repeats: np.ndarray, batch_key: jax.Array, source: PictureSource, settings: ScoreSettings
-) -> Batch:
+def _own_batches(archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings) -> Batch:
     """A batch for every candidate, its axis first; drawn by the genes and the repeat alone."""
+    _, batch_key = _keys(settings.seed)
     keys = [
         jax.random.fold_in(jax.random.fold_in(batch_key, fingerprint(arch)), repeat)
         for arch, repeat in zip(archs, repeats, strict=True)
