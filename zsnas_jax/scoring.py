@@ -76,6 +76,31 @@ class Scorer(NamedTuple):
     num_compilations: Callable[[], int]
 
 
+def _loop(
+    score_one: Callable[..., jax.Array], num_proxies: int, per_device: int, candidates_per_step: int, resample: bool
+) -> Callable[..., jax.Array]:
+    """One device's program: a loop of steps, as long as its data says, each a vmapped slice or a single candidate."""
+
+    def score_shard(num_candidates: jax.Array, archs: Arch, repeats: jax.Array, batches: Batch) -> jax.Array:
+        def step(i: jax.Array, scores: jax.Array) -> jax.Array:
+            start = i * candidates_per_step
+            take = lambda array: lax.dynamic_slice_in_dim(array, start, candidates_per_step)
+            step_batch = jax.tree.map(take, batches) if resample else batches
+            if candidates_per_step == 1:
+                first = lambda tree: jax.tree.map(lambda array: array[0], tree)
+                own = first(step_batch) if resample else step_batch
+                values = score_one(first(jax.tree.map(take, archs)), take(repeats)[0], own)[None]
+            else:
+                axes = (0, 0, 0 if resample else None)
+                values = jax.vmap(score_one, axes)(jax.tree.map(take, archs), take(repeats), step_batch)
+            return lax.dynamic_update_slice_in_dim(scores, values, start, 0)
+
+        num_steps = (num_candidates[0] + candidates_per_step - 1) // candidates_per_step
+        return lax.fori_loop(0, num_steps, step, jnp.full((per_device, num_proxies), -jnp.inf))
+
+    return score_shard
+
+
 def make_scorer(
     key: jax.Array,
     space: SearchSpace,
@@ -119,25 +144,7 @@ def make_scorer(
             arch_key, arch, batch, space=space, proxies=proxies, num_classes=num_classes, initializer=initializer
         )
 
-    def score_shard(num_candidates: jax.Array, archs: Arch, repeats: jax.Array, batches: Batch) -> jax.Array:
-        """One device's candidates: a loop of steps, each a vmapped slice (or a single candidate)."""
-
-        def step(i: jax.Array, scores: jax.Array) -> jax.Array:
-            start = i * candidates_per_step
-            take = lambda array: lax.dynamic_slice_in_dim(array, start, candidates_per_step)
-            step_batch = jax.tree.map(take, batches) if resample else batches
-            if candidates_per_step == 1:
-                first = lambda tree: jax.tree.map(lambda array: array[0], tree)
-                own = first(step_batch) if resample else step_batch
-                values = score_one(first(jax.tree.map(take, archs)), take(repeats)[0], own)[None]
-            else:
-                axes = (0, 0, 0 if resample else None)
-                values = jax.vmap(score_one, axes)(jax.tree.map(take, archs), take(repeats), step_batch)
-            return lax.dynamic_update_slice_in_dim(scores, values, start, 0)
-
-        num_steps = (num_candidates[0] + candidates_per_step - 1) // candidates_per_step
-        return lax.fori_loop(0, num_steps, step, jnp.full((per_device, len(proxies)), -jnp.inf))
-
+    score_shard = _loop(score_one, len(proxies), per_device, candidates_per_step, resample)
     shared, split = PartitionSpec(), PartitionSpec("candidates")
     program = jax.jit(
         jax.shard_map(
