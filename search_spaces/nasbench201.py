@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3, EDGES, NUM_STAGES, OPS, NASBench201
+from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3, EDGES, NUM_STAGES, OPS, NASBench201, is_active
 
 NUM_GENES, NUM_OPS, NUM_ARCHS = len(EDGES), len(OPS), len(OPS) ** len(EDGES)
 _PLACES = NUM_OPS ** np.arange(NUM_GENES)[::-1]
@@ -121,14 +121,14 @@ def isomorphism_key(arch: Any) -> str:
     return "+".join(sorted(terms[3]))
 
 
-def _per_cell(arch: Any, width: int, per_pixel: bool) -> int:
+def _per_cell(arch: Any, width: int, per_pixel: bool) -> Any:
     """Weights (and, unless per pixel, batch norm's scale and bias) of the convolutions of one cell."""
-    ops = [int(op) for op in arch]
-    conv1, conv3 = ops.count(CONV1), ops.count(CONV3)
+    ops = arch if isinstance(arch, jax.Array) else np.asarray(arch)
+    conv1, conv3 = (ops == CONV1).sum(), (ops == CONV3).sum()
     return (conv1 + 9 * conv3) * width**2 + (0 if per_pixel else 2 * width * (conv1 + conv3))
 
 
-def num_params(arch: Any, num_classes: int = 10, channels: int = 16, cells_per_stage: int = 5) -> int:
+def num_params(arch: Any, num_classes: int = 10, channels: int = 16, cells_per_stage: int = 5) -> Any:
     """Trainable parameters of the network of a cell, batch norm's and the classifier's bias included."""
     total = 27 * channels + 2 * channels
     for stage in range(NUM_STAGES):
@@ -141,7 +141,7 @@ def num_params(arch: Any, num_classes: int = 10, channels: int = 16, cells_per_s
 
 def num_flops(
     arch: Any, num_classes: int = 10, image_size: int = 32, channels: int = 16, cells_per_stage: int = 5
-) -> int:
+) -> Any:
     """Multiply-adds of one image, of convolutions and the dense layer only."""
     total = 27 * channels * image_size**2
     for stage in range(NUM_STAGES):
@@ -173,4 +173,5 @@ def space() -> SearchSpace:
         num_flops=num_flops,
         make_network=make_network,
         layer_of=NASBench201().layer_of,
+        is_active=is_active,
     )

@@ -15,20 +15,19 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax.correlation import response_matrix
 from zsnas_jax.initializers import Initializer, kaiming_uniform
-from zsnas_jax.layers import avg_pool_2x2, avg_pool_3x3, batch_norm, conv2d, rematerialised_switch
-from zsnas_jax.responses import COLLECTIONS, Site, is_recording, record, slot_of, tap
+from zsnas_jax.layers import avg_pool_2x2, avg_pool_3x3, conv2d, rematerialised_switch
+from zsnas_jax.marks import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Site, slot_of, tap, weigh
+from zsnas_jax.treatments import Treatment
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) of each edge, in the order of the published string."""
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
-_BIAS = len(OPS)  # what a convolution of zeros comes to: the bias of its norm
+_ZEROS = len(OPS)  # a convolution of zeros
 NUM_STAGES = 3
 _KERNELS = {CONV1: "conv_1x1", CONV3: "conv_3x3"}
 
@@ -42,13 +41,13 @@ class Kernel(nn.Module):
     initializer: Initializer
 
     @nn.compact
-    def __call__(self) -> jax.Array:
-        """Returns the kernel."""
-        return self.param("kernel", self.initializer, self.shape)  # type: ignore[arg-type]
+    def __call__(self) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (kernel, its slot for the Fisher score)."""
+        return self.param("kernel", self.initializer, self.shape), slot_of(self, "kernel")  # type: ignore[arg-type]
 
 
 class Affine(nn.Module):
-    """The scale and bias of a batch norm, float32[C] each, one and zero at the start."""
+    """The scale and bias of a norm, float32[C] each, one and zero at the start."""
 
     channels: int
 
@@ -59,9 +58,35 @@ class Affine(nn.Module):
         return self.param("scale", ones, (self.channels,)), self.param("bias", zeros, (self.channels,))
 
 
-def conv_bn(x: jax.Array, kernel: jax.Array, affine: tuple[jax.Array, jax.Array], stride: int = 1) -> jax.Array:
-    """Convolution, then batch norm."""
-    return batch_norm(conv2d(x, kernel, stride), *affine)
+def conv_norm(
+    x: jax.Array, kernel: Any, affine: Any, key: Any, treatment: Treatment, *, stride: int = 1, variance: bool = False
+) -> tuple[jax.Array, jax.Array | None]:
+    """Mask, convolution, norm: (output, unbiased variance per channel of what enters the norm, if it is wanted)."""
+    weights, slot = kernel
+    y = weigh(conv2d(treatment.mask(x, key), weights, stride), slot, weights.size // weights.shape[-1])
+    seen = jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1) if variance else None
+    scale, bias = affine
+    return treatment.normalise(y, scale, bias, key), seen
+
+
+class ConvNorm(nn.Module):
+    """A convolution and its norm outside a conditional. float[N, H, W, C] to float[N, H / stride, W / stride, D]."""
+
+    kernel: Kernel
+    affine: Affine
+    treatment: Treatment
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies them."""
+        mark = NormInput()
+        key = self.treatment.key_of(self)
+        kernel, affine = self.kernel(), self.affine()
+        y, variance = conv_norm(x, kernel, affine, key, self.treatment, stride=self.stride, variance=mark.wanted())
+        if variance is not None:
+            mark.observe(variance, 1.0)
+        return y
 
 
 class Edge(nn.Module):
@@ -69,35 +94,53 @@ class Edge(nn.Module):
 
     channels: int
     kernel_init: Initializer
+    treatment: Treatment
 
-    def _kernel(self, op: int) -> jax.Array:
+    def _kernel(self, op: int) -> Kernel:
         size = 1 if op == CONV1 else 3
-        return Kernel((size, size, self.channels, self.channels), self.kernel_init, name=_KERNELS[op])()
+        return Kernel((size, size, self.channels, self.channels), self.kernel_init, name=_KERNELS[op])
 
     @nn.compact
     def __call__(self, x: jax.Array, op: int | jax.Array, slot: jax.Array | None = None) -> jax.Array:
         """Applies operation `op`: a Python int builds it alone; an int32[] chooses it at run time, tapped by `slot`."""
+        norm = Affine(self.channels, name="norm")
         if isinstance(op, int):
             if op in _KERNELS:
-                x = nn.relu(Site(name="site")(x))
-                return conv_bn(x, self._kernel(op), Affine(self.channels, name="norm")())
+                x = self.treatment.activate(Site(name="site")(x))
+                return ConvNorm(self._kernel(op), norm, self.treatment, name="conv_norm")(x)
             plain: dict[int, Callable[[jax.Array], jax.Array]] = {
                 NONE: jnp.zeros_like,
                 SKIP: lambda x: x,
                 POOL: avg_pool_3x3,
             }
             return plain[op](x)
-        conv = lambda x, kernel, affine, slot: conv_bn(nn.relu(tap(x, slot)), kernel, affine)
+        mark = NormInput(name="norm_input")
+        variance = mark.wanted()
+        nothing = jnp.zeros(self.channels) if variance else None
+
+        def conv(key: Any, x: jax.Array, kernel: Any, affine: Any, slot: Any) -> Any:
+            x = self.treatment.activate(tap(x, slot))
+            return conv_norm(x, kernel, affine, key, self.treatment, variance=variance)
+
         branches = (
-            lambda x, conv1, conv3, affine, slot: jnp.zeros_like(x),
-            lambda x, conv1, conv3, affine, slot: x,
-            lambda x, conv1, conv3, affine, slot: conv(x, conv1, affine, slot),
-            lambda x, conv1, conv3, affine, slot: conv(x, conv3, affine, slot),
-            lambda x, conv1, conv3, affine, slot: avg_pool_3x3(x),
-            lambda x, conv1, conv3, affine, slot: jnp.zeros_like(x) + affine[1],
+            lambda key, x, conv1, conv3, affine, slot: (jnp.zeros_like(x), nothing),
+            lambda key, x, conv1, conv3, affine, slot: (x, nothing),
+            lambda key, x, conv1, conv3, affine, slot: conv(key, x, conv1, affine, slot),
+            lambda key, x, conv1, conv3, affine, slot: conv(key, x, conv3, affine, slot),
+            lambda key, x, conv1, conv3, affine, slot: (avg_pool_3x3(x), nothing),
+            lambda key, x, conv1, conv3, affine, slot: (self._conv_of_zeros(x, affine, key), nothing),
         )
-        kernels = self._kernel(CONV1), self._kernel(CONV3)
-        return rematerialised_switch(op, branches, x, *kernels, Affine(self.channels, name="norm")(), slot)
+        key = self.treatment.key_of(self)
+        operands = x, self._kernel(CONV1)(), self._kernel(CONV3)(), norm(), slot
+        y, seen = rematerialised_switch(op, branches, *operands, constants=key)
+        if variance:
+            mark.observe(seen, jnp.float32((op == CONV1) | (op == CONV3)))
+        return y
+
+    def _conv_of_zeros(self, x: jax.Array, affine: Any, key: Any) -> jax.Array:
+        """The norm of a convolution of zeros: a constant per channel, computed on one pixel."""
+        scale, bias = affine
+        return jnp.zeros_like(x) + self.treatment.normalise(jnp.zeros_like(x[:1, :1, :1]), scale, bias, key)
 
 
 class Cell(nn.Module):
@@ -109,27 +152,35 @@ class Cell(nn.Module):
     channels: int
     ops: tuple[int, ...] | None
     kernel_init: Initializer
+    treatment: Treatment
 
     @nn.compact
     def __call__(self, x: jax.Array, arch: jax.Array | None) -> tuple[jax.Array, None]:
         """Maps x float[N, H, W, C] to (float[N, H, W, C], None), the signature of a scan."""
-        slot = None if self.ops else slot_of(self)
-        work = None if arch is None else _needed_work(arch)
+        site = Site(name="site")
+        slot = None if self.ops else site.slot()
+        work = self.ops or self._work(arch)
         nodes: list[Any] = [x, 0.0, 0.0, 0.0]
         for e, (source, target) in enumerate(EDGES):
-            op = self.ops[e] if self.ops else work[e]  # type: ignore[index]
-            edge = Edge(self.channels, self.kernel_init, name=f"edge{e}")
-            nodes[target] = nodes[target] + edge(nodes[source], op, slot)
-        if arch is not None and is_recording(self):
-            record(self, _activation_matrix(nodes, arch))
-        return nodes[3], None
+            edge = Edge(self.channels, self.kernel_init, self.treatment, name=f"edge{e}")
+            nodes[target] = nodes[target] + edge(nodes[source], work[e], slot)
+        if arch is not None:
+            # Edges that leave a node share what enters their activation: it is looked at once, and counted for each.
+            is_conv = jnp.float32((arch == CONV1) | (arch == CONV3))
+            for node in range(3):
+                site.observe(nodes[node], sum(is_conv[e] for e, (source, _) in enumerate(EDGES) if source == node))
+        return LayerOutput(name="output")(nodes[3]), None
+
+    def _work(self, arch: Any) -> Any:
+        """The operations to run: all, where a reading wants the variances of dead edges too, else those needed."""
+        return arch if NormInput(name="any_norm_input").wanted() else _needed_work(arch)
 
 
 def _needed_work(arch: jax.Array) -> list[jax.Array]:
     """The operations of a dispatched cell that have to run, six int32[].
 
     An edge whose target nobody reads runs as `none`: the target neither reaches the last node nor enters the
-    activation of a convolution. A convolution whose source is zero, a sum of nothing, runs as the bias of its norm.
+    activation of a convolution. A convolution whose source is zero, a sum of nothing, runs as the norm of zeros.
     Outputs, responses and all gradients stay the same, and 14 % of convolutions do not run.
     """
     is_conv = [(arch[e] == CONV1) | (arch[e] == CONV3) for e in range(len(EDGES))]
@@ -140,21 +191,9 @@ def _needed_work(arch: jax.Array) -> list[jax.Array]:
     work = []
     for e, (source, target) in enumerate(EDGES):
         zero[target] &= (arch[e] == NONE) | (zero[source] & ~is_conv[e])
-        op = jnp.where(is_conv[e] & zero[source], _BIAS, arch[e])
+        op = jnp.where(is_conv[e] & zero[source], _ZEROS, arch[e])
         work.append(jnp.where(read[target], op, NONE))
     return work
-
-
-def _activation_matrix(nodes: list[jax.Array], arch: jax.Array) -> jax.Array:
-    """Sum of |corr| over the activations of a dispatched cell: edges that leave a node share what enters theirs."""
-    is_conv = ((arch == CONV1) | (arch == CONV3)).astype(jnp.float32)
-    no_site = lambda x: jnp.zeros((x.shape[0], x.shape[0]), x.dtype)
-    total = jnp.zeros(())
-    for node in range(3):
-        count = sum(is_conv[e] for e, (source, _) in enumerate(EDGES) if source == node)
-        activation = lax.stop_gradient(nodes[node])
-        total = total + count * lax.cond(count > 0, response_matrix, no_site, activation)
-    return total
 
 
 class Reduction(nn.Module):
@@ -162,19 +201,22 @@ class Reduction(nn.Module):
 
     channels: int
     kernel_init: Initializer
+    treatment: Treatment
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the block: two ReLU-conv-BN, the first at stride 2, beside an average pool and a 1x1 convolution."""
 
-        def kernel(size: int, inputs: int, name: str) -> jax.Array:
-            return Kernel((size, size, inputs, self.channels), self.kernel_init, name=name)()
+        def conv_norm(x: jax.Array, branch: str, stride: int) -> jax.Array:
+            kernel = Kernel((3, 3, x.shape[-1], self.channels), self.kernel_init, name=f"conv_{branch}")
+            affine = Affine(self.channels, name=f"norm_{branch}")
+            x = self.treatment.activate(Site(name=f"site_{branch}")(x))
+            return ConvNorm(kernel, affine, self.treatment, stride, name=f"conv_norm_{branch}")(x)
 
-        c = x.shape[-1]
-        norms = [Affine(self.channels, name=f"norm_{branch}")() for branch in "ab"]
-        y = conv_bn(nn.relu(Site(name="site_a")(x)), kernel(3, c, "conv_a"), norms[0], stride=2)
-        y = conv_bn(nn.relu(Site(name="site_b")(y)), kernel(3, self.channels, "conv_b"), norms[1])
-        return y + conv2d(avg_pool_2x2(x), kernel(1, c, "downsample"))
+        y = conv_norm(conv_norm(x, "a", 2), "b", 1)
+        kernel, slot = Kernel((1, 1, x.shape[-1], self.channels), self.kernel_init, name="downsample")()
+        x = self.treatment.mask(avg_pool_2x2(x), self.treatment.key_of(self))
+        return LayerOutput(name="output")(y + weigh(conv2d(x, kernel), slot, kernel.shape[2]))
 
 
 class NASBench201(nn.Module):
@@ -185,12 +227,14 @@ class NASBench201(nn.Module):
         channels: width of the first stage; doubled after each residual block.
         cells_per_stage: cells in each of the three stages.
         kernel_init: initialisation of every kernel.
+        treatment: norm, activation, and mask on what enters a convolution.
     """
 
     num_classes: int = 10
     channels: int = 16
     cells_per_stage: int = 5
     kernel_init: Initializer = kaiming_uniform
+    treatment: Treatment = Treatment()
 
     @nn.compact
     def __call__(self, image: jax.Array, arch: Arch) -> jax.Array:
@@ -199,31 +243,46 @@ class NASBench201(nn.Module):
         Batch norm uses the statistics of the batch.
         """
         ops = tuple(arch) if isinstance(arch, tuple | list) else None
+        treatment, init = self.treatment, self.kernel_init
         stage_of_cells = nn.scan(
             Cell,
             variable_axes={"params": 0, **dict.fromkeys(COLLECTIONS, 0)},
-            split_rngs={"params": True},
+            split_rngs={**RNGS},
             in_axes=nn.broadcast,
             length=self.cells_per_stage,
         )
-        stem = Kernel((3, 3, image.shape[-1], self.channels), self.kernel_init, name="stem")()
-        x = conv_bn(image, stem, Affine(self.channels, name="stem_norm")())
+        stem = Kernel((3, 3, image.shape[-1], self.channels), init, name="stem")
+        x = ConvNorm(stem, Affine(self.channels, name="stem_norm"), treatment, name="stem_conv_norm")(image)
         for stage in range(NUM_STAGES):
             channels = self.channels * 2**stage
             if stage:
-                x = Reduction(channels, self.kernel_init, name=f"reduction{stage}")(x)
-            cells = stage_of_cells(channels, ops, self.kernel_init, name=f"stage{stage}")
+                x = Reduction(channels, init, treatment, name=f"reduction{stage}")(x)
+            cells = stage_of_cells(channels, ops, init, treatment, name=f"stage{stage}")
             x, _ = cells(x, None if ops else arch)  # type: ignore[arg-type]
-        x = nn.relu(Site(name="head_site")(batch_norm(x, *Affine(x.shape[-1], name="head_norm")())))
-        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="head")(x.mean((1, 2)))
+        scale, bias = Affine(x.shape[-1], name="head_norm")()
+        mark = NormInput(name="head_norm_input")
+        if mark.wanted():
+            mark.observe(jax.lax.stop_gradient(x).var((0, 1, 2), ddof=1), 1.0)
+        x = treatment.normalise(x, scale, bias, treatment.key_of(self))
+        x = treatment.activate(Site(name="head_site")(x))
+        x = Features(name="features")(LayerOutput(name="head_output")(x))
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x.mean((1, 2)))
 
-    def layer_of(self, path: tuple[str, ...], position: int) -> int:
+    def layer_of(self, path: Path, position: int) -> int:
         """The layer of a site, counted from 1: cells and residual blocks in order, then the last activation."""
         layers_per_stage = self.cells_per_stage + 1
         if path[0] == "head_site":
             return NUM_STAGES * layers_per_stage
         block, stage = path[0][:-1], int(path[0][-1])
         return stage * layers_per_stage + (position + 1 if block == "stage" else 0)
+
+
+def is_active(path: Path, arch: Any) -> Any:
+    """Whether a cell has the parameter at a path: the kernel and the norm of an edge belong to its operation."""
+    if not path[0].startswith("stage"):
+        return True
+    op = arch[int(path[1].removeprefix("edge"))]
+    return {"conv_1x1": op == CONV1, "conv_3x3": op == CONV3, "norm": (op == CONV1) | (op == CONV3)}[path[2]]
 
 
 def select_params(params: Any, arch: tuple[int, ...]) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from zsnas_jax import correlation, proxies
 from zsnas_jax.base import ResponseMatrices
+from zsnas_jax.reading import Reading
 
 RNG = np.random.default_rng(0)
 
@@ -68,7 +69,7 @@ def test_a_factor_on_all_weights_adds_n_log_of_it(factor, seed):
 def test_counting_layers_from_zero_shifts_wrcor_by_n_log_2():
     matrices = ResponseMatrices(layered(seed=1), layered(seed=2))
     from_zero = proxies.wrcor(weighting=lambda layer, _: (layer - 1) * np.log(2))
-    difference = proxies.wrcor().score(matrices) - from_zero.score(matrices)
+    difference = proxies.wrcor().score(Reading(None, matrices)) - from_zero.score(Reading(None, matrices))
     np.testing.assert_allclose(difference, 5 * np.log(2), atol=1e-4)
 
 
@@ -105,19 +106,25 @@ def test_wrcor_is_the_determinant_of_the_weighted_sum(weighting):
     w = np.array(weights.get(weighting, [16, 8, 4, 2]))
     a, g = layered(seed=3), layered(seed=4)
     expected = np.linalg.slogdet(np.tensordot(w, np.asarray(a + g, np.float64), 1))[1]
-    score = proxies.wrcor(weighting=weighting).score(ResponseMatrices(a, g))
+    score = proxies.wrcor(weighting=weighting).score(Reading(None, ResponseMatrices(a, g)))
     np.testing.assert_allclose(score, expected, rtol=1e-4)
 
 
 def test_recipes_choose_responses_and_layers():
     matrices = ResponseMatrices(layered(seed=5), layered(seed=6))
     slogdet = lambda m: np.linalg.slogdet(np.asarray(m, np.float64))[1]
-    np.testing.assert_allclose(proxies.acor().score(matrices), slogdet(matrices.activations.sum(0)), rtol=1e-4)
-    np.testing.assert_allclose(proxies.gcor().score(matrices), slogdet(matrices.gradients.sum(0)), rtol=1e-4)
+    np.testing.assert_allclose(
+        proxies.acor().score(Reading(None, matrices)), slogdet(matrices.activations.sum(0)), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        proxies.gcor().score(Reading(None, matrices)), slogdet(matrices.gradients.sum(0)), rtol=1e-4
+    )
     both = matrices.activations + matrices.gradients
-    np.testing.assert_allclose(proxies.rcor().score(matrices), slogdet(both.sum(0)), rtol=1e-4)
+    np.testing.assert_allclose(proxies.rcor().score(Reading(None, matrices)), slogdet(both.sum(0)), rtol=1e-4)
     early = proxies.response_correlation("early", responses=["gradients"], layers=[1, 3])
-    np.testing.assert_allclose(early.score(matrices), slogdet(matrices.gradients[0] + matrices.gradients[2]), rtol=1e-4)
+    np.testing.assert_allclose(
+        early.score(Reading(None, matrices)), slogdet(matrices.gradients[0] + matrices.gradients[2]), rtol=1e-4
+    )
     assert proxies.acor().needs == {"activations"}
 
 
@@ -137,11 +144,11 @@ def test_bad_recipes_are_refused(arguments, message):
 def test_a_layer_beyond_the_network_is_refused():
     proxy = proxies.response_correlation("deep", layers=[9])
     with pytest.raises(ValueError, match="layer 9 asked for by proxy 'deep': the network has 4"):
-        proxy.score(ResponseMatrices(layered(), layered()))
+        proxy.score(Reading(None, ResponseMatrices(layered(), layered())))
 
 
 def test_unknown_and_doubled_proxies_are_refused():
-    with pytest.raises(ValueError, match="unknown proxy 'wcor': allowed are acor, gcor, rcor, wrcor"):
+    with pytest.raises(ValueError, match="unknown proxy 'wcor': allowed are all, pnorm, .*, rcor, wrcor"):
         proxies.make_proxies(["wcor"])
     with pytest.raises(ValueError, match="given twice"):
         proxies.make_proxies(["acor", "acor"])

@@ -56,12 +56,13 @@ def test_avg_pool_2x2_is_flaxs():
 
 
 BRANCHES = (lambda x, w: x @ w, lambda x, w: jnp.tanh(x), lambda x, w: jnp.zeros_like(x))
+SWITCHED = tuple(lambda constants, x, w, branch=branch: branch(x, w) for branch in BRANCHES)
 
 
 @pytest.mark.parametrize("index", range(3))
 def test_rematerialised_switch_is_a_switch(index):
     operands = normal(4, 4), normal(4, 4, seed=1)
-    own = lambda x, w: layers.rematerialised_switch(jnp.int32(index), BRANCHES, x, w)
+    own = lambda x, w: layers.rematerialised_switch(jnp.int32(index), SWITCHED, x, w)
     chex.assert_trees_all_close(own(*operands), BRANCHES[index](*operands))
     chex.assert_trees_all_close(gradients(own, *operands), gradients(BRANCHES[index], *operands), rtol=1e-5)
 
@@ -71,7 +72,7 @@ def test_the_gradient_can_be_differentiated_again():
     k = normal(3, 3, 2, 2, seed=1)
 
     def loss(k, x):
-        y = layers.rematerialised_switch(jnp.int32(0), (layers.conv2d, lambda x, k: x), x, k)
+        y = layers.rematerialised_switch(jnp.int32(0), (lambda _, x, k: layers.conv2d(x, k), lambda _, x, k: x), x, k)
         return jnp.sum(jnp.sin(layers.batch_norm(y, jnp.ones(2), jnp.zeros(2))))
 
     x = normal(2, 4, 4, 2)

@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from zsnas_jax import proxies, responses
+from zsnas_jax.reading import Reading, mean_cross_entropy
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.search_spaces.nasbench201_network import NASBench201, select_params
 
@@ -52,7 +53,7 @@ def test_at_least_twenty_cells_are_compared():
 def test_weight_gradients_of_both_networks_are_one(dispatched):
     params, _ = dispatched
     network, batch, arch = tiny.network(), tiny.batch(), (0, 2, 3, 1, 3, 2)
-    loss = lambda p, arch: responses.mean_cross_entropy(network.apply({"params": p}, batch.image, arch), batch.label)
+    loss = lambda p, arch: mean_cross_entropy(network.apply({"params": p}, batch.image, arch), batch.label)
     run_time = select_params(jax.jit(jax.grad(loss))(params, jnp.array(arch)), arch)
     alone = jax.jit(jax.grad(lambda p: loss(p, arch)))(select_params(params, arch))
     chex.assert_trees_all_close(run_time, alone, atol=1e-5)
@@ -63,7 +64,7 @@ def test_three_readings_of_the_tiny_network_agree(dispatched, arch):
     params, _ = dispatched
     network, batch = tiny.network(), tiny.batch()
     chosen = select_params(params, arch)
-    stream = lambda p, a: responses.stream(network, {"params": p}, batch, a, layer_of=network.layer_of)
+    stream = lambda p, a: tiny.stream(network, {"params": p}, batch, a, layer_of=network.layer_of)
     capture = lambda p: responses.aggregate(responses.capture(network, {"params": p}, batch, arch), network.layer_of)
     plain, one = jax.jit(lambda p: (capture(p), stream(p, arch)))(chosen)
     other = jax.jit(stream)(params, jnp.array(arch))
@@ -94,7 +95,7 @@ def test_layers_are_counted_as_in_the_paper():
 @pytest.fixture(scope="module")
 def read_streamed():
     network = NASBench201()
-    read = lambda p, b, arch: responses.stream(network, {"params": p}, b, arch, layer_of=network.layer_of)
+    read = lambda p, b, arch: tiny.stream(network, {"params": p}, b, arch, layer_of=network.layer_of)
     return jax.jit(read)
 
 
@@ -112,8 +113,10 @@ def test_golden_values(read_streamed, number):
         expected = cell["scores"][name]
         expected = -np.inf if expected is None else expected + (PAPERS_OFFSET if name == "wrcor" else 0)
         for matrices in (streamed, plain):
-            np.testing.assert_allclose(proxies.PROXIES[name]().score(matrices), expected, atol=2e-3, err_msg=name)
-        scores = [proxies.PROXIES[name]().score(matrices) for matrices in (streamed, plain)]
+            np.testing.assert_allclose(
+                proxies.PROXIES[name]().score(Reading(None, matrices)), expected, atol=2e-3, err_msg=name
+            )
+        scores = [proxies.PROXIES[name]().score(Reading(None, matrices)) for matrices in (streamed, plain)]
         np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
@@ -125,9 +128,9 @@ def test_golden_values_in_float64(read_streamed):
         network, arch = NASBench201(), jnp.asarray(nasbench201.decode(cell["arch"]))
         double = lambda tree: jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), tree)
         batch64 = type(batch)(double(batch.image), jnp.asarray(np.asarray(batch.label)))
-        read = jax.jit(lambda p, b: responses.stream(network, {"params": p}, b, arch, layer_of=network.layer_of))
+        read = jax.jit(lambda p, b: tiny.stream(network, {"params": p}, b, arch, layer_of=network.layer_of))
         matrices = read(double(params), batch64)
         assert matrices.activations.dtype == jnp.float64
         for name in ("acor", "gcor", "rcor", "wrcor"):
             expected = cell["scores"][name] + (PAPERS_OFFSET if name == "wrcor" else 0)
-            np.testing.assert_allclose(proxies.PROXIES[name]().score(matrices), expected, rtol=1e-6)
+            np.testing.assert_allclose(proxies.PROXIES[name]().score(Reading(None, matrices)), expected, rtol=1e-6)

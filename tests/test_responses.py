@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from zsnas_jax import responses
+from zsnas_jax import marks, responses
 from zsnas_jax.base import Batch
-from zsnas_jax.responses import Site
+from zsnas_jax.marks import Site
+from zsnas_jax.reading import mean_cross_entropy
 
 
 class Net(nn.Module):
@@ -44,7 +46,7 @@ class Layer(nn.Module):
 class Scanned(nn.Module):
     @nn.compact
     def __call__(self, x):
-        axes = {"params": 0, **dict.fromkeys(responses.COLLECTIONS, 0)}
+        axes = {"params": 0, **dict.fromkeys(marks.COLLECTIONS, 0)}
         scan = nn.scan(Layer, variable_axes=axes, split_rngs={"params": True}, length=3)
         return nn.Dense(3)(scan()(nn.relu(Site(name="first")(x.reshape(len(x), -1))), None)[0])
 
@@ -70,7 +72,7 @@ def test_capture_returns_activations_and_gradients_of_each_application():
         pre = conv(1, nn.relu(x)) + perturbation
         z = nn.relu(nn.gelu(pre) + x)
         logits = nn.Dense(3).apply({"params": p["Dense_0"]}, z.mean((1, 2)))
-        return responses.mean_cross_entropy(logits, batch().label), pre
+        return mean_cross_entropy(logits, batch().label), pre
 
     gradient, pre = jax.grad(by_hand, has_aux=True)(jnp.zeros_like(found[1].activation))
     chex.assert_trees_all_close(found[1].activation, pre, atol=1e-6)
@@ -80,14 +82,14 @@ def test_capture_returns_activations_and_gradients_of_each_application():
 @pytest.mark.parametrize("module", [Net(), Scanned()])
 def test_both_readings_agree(module):
     plain = responses.aggregate(responses.capture(module, variables(module), batch()))
-    streamed = responses.stream(module, variables(module), batch())
+    streamed = tiny.stream(module, variables(module), batch())
     chex.assert_trees_all_close(plain, streamed, rtol=1e-4, atol=1e-5)
 
 
 def test_default_layers_are_top_level_modules_and_scan_positions():
-    streamed = responses.stream(Scanned(), variables(Scanned()), batch())
+    streamed = tiny.stream(Scanned(), variables(Scanned()), batch())
     np.testing.assert_allclose(jnp.trace(streamed.activations, axis1=1, axis2=2), [5.0] * 4, rtol=1e-5)
-    streamed = responses.stream(Net(), variables(Net()), batch())
+    streamed = tiny.stream(Net(), variables(Net()), batch())
     np.testing.assert_allclose(jnp.trace(streamed.activations, axis1=1, axis2=2), [10.0, 5.0], rtol=1e-5)
 
 
@@ -104,14 +106,14 @@ def test_a_module_that_cannot_be_edited_is_read_by_a_predicate():
 
 
 def test_a_module_without_sites_is_refused():
-    for read in (responses.capture, responses.stream):
+    for read in (responses.capture, tiny.stream):
         with pytest.raises(ValueError, match="Plain has no response site: mark one with Site"):
             read(Plain(), variables(Plain()), batch())
 
 
 def test_forward_only_matches_the_forward_of_both():
-    both = responses.stream(Net(), variables(Net()), batch())
-    forward = responses.stream(Net(), variables(Net()), batch(), gradients=False)
+    both = tiny.stream(Net(), variables(Net()), batch())
+    forward = tiny.stream(Net(), variables(Net()), batch(), needs=["activations"])
     assert forward.gradients is None
     chex.assert_trees_all_close(both.activations, forward.activations, rtol=1e-6)
 

@@ -11,6 +11,7 @@ import tiny
 from zsnas_jax import proxies, responses, scoring
 from zsnas_jax.base import Batch, fingerprint
 from zsnas_jax.initializers import INITIALIZERS, draw_kernels, kaiming_uniform
+from zsnas_jax.reading import Reading
 from zsnas_jax.search_spaces.nasbench201_network import EDGES, select_params
 
 KEY = jax.random.key(5)
@@ -72,7 +73,7 @@ def test_a_score_is_that_of_the_static_network(reference):
         matrices = jax.jit(lambda p: responses.aggregate(capture(p), space.layer_of))(
             select_params(jax.jit(init)(key), arch)
         )
-        expected = [proxy.score(matrices) for proxy in PROXIES]
+        expected = [proxy.score(Reading(None, matrices)) for proxy in PROXIES]
         np.testing.assert_allclose(reference[i], np.array(expected), rtol=1e-4)
 
 
@@ -124,7 +125,7 @@ def test_nan_and_infinity_become_minus_infinity():
 
 
 def test_a_users_own_proxy_is_scored():
-    largest = proxies.acor()._replace(name="largest", score=lambda m: m.activations.max())
+    largest = proxies.acor()._replace(name="largest", score=lambda r: r.responses.activations.max())
     scores, _ = score(ARCHS[:2], chosen=[largest])
     assert scores.shape == (2, 1) and (scores > 0).all()
 

@@ -3,8 +3,9 @@
 Axes: B batch (also N where samples are correlated), H W C image, L layers, G genes of an architecture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +18,10 @@ Arch = Any
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Labelled pictures, standardised: image float32[B, H, W, C], label int32[B]."""
+    """Pictures, standardised, and their labels: image float32[B, H, W, C], label int32[B] or None."""
 
     image: jax.Array
-    label: jax.Array
+    label: jax.Array | None
 
 
 @jax.tree_util.register_dataclass
@@ -28,10 +29,10 @@ class Batch:
 class ResponseMatrices:
     """Per layer the sum of its sites' |corr|: activations and gradients, float32[L, N, N] each; undefined sites add 0.
 
-    `gradients` is None when no proxy needs the backward pass.
+    One that no proxy needs is None.
     """
 
-    activations: jax.Array
+    activations: jax.Array | None
     gradients: jax.Array | None
 
 
@@ -40,17 +41,23 @@ class Proxy(NamedTuple):
 
     Attributes:
         name: canonical name, as in flags and in columns of results.
-        score: ResponseMatrices to float32[]; -inf (or NaN, which scoring turns into -inf) where it is undefined.
-        needs: what the score reads: a subset of {"activations", "gradients"}.
+        score: `zsnas_jax.reading.Reading` to float[]; -inf where the formula is undefined (NaN counts as that).
+        needs: what the score takes from the shared pass, a subset of `zsnas_jax.reading.NEEDS`.
         settings: hyper-parameters that change the score, for reports and for telling results apart.
         reference: where the formula comes from.
+        observe: statistics of the activations that the shared pass takes for it, by name: functions of float[N, ...].
+            A name stands for one function: proxies that use the same name share its values.
+        treatment: norm, mask and activation that belong to the score, a `zsnas_jax.treatments.Treatment`; None: those
+            of the run.
     """
 
     name: str
-    score: Callable[[ResponseMatrices], jax.Array]
+    score: Callable[[Any], jax.Array]
     needs: frozenset[str]
     settings: dict[str, Any]
     reference: str
+    observe: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({})
+    treatment: Any = None
 
 
 class SearchSpace(NamedTuple):
@@ -68,8 +75,11 @@ class SearchSpace(NamedTuple):
         isomorphism_key: arch to a string that isomorphic architectures share.
         num_params: (arch, num_classes) to trainable parameters.
         num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
-        make_network: num_classes to a Flax module called as module.apply(variables, image, arch).
+        make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `treatment`
+            holds a `zsnas_jax.treatments.Treatment`.
         layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
+        is_active: (path of a parameter, arch) to whether the architecture has it, bool[]: a network that chooses its
+            operations at run time holds the parameters of all.
     """
 
     name: str
@@ -85,6 +95,7 @@ class SearchSpace(NamedTuple):
     num_flops: Callable[[Arch, int, int], int]
     make_network: Callable[..., Any]
     layer_of: Callable[[tuple[str, ...], int], int]
+    is_active: Callable[[tuple[str, ...], Arch], Any]
 
 
 def fingerprint(arch: Arch) -> jax.Array:

@@ -13,6 +13,7 @@ from zsnas_jax.datasets import DATASETS
 from zsnas_jax.initializers import INITIALIZERS
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
 from zsnas_jax.search_spaces import SPACES
+from zsnas_jax.treatments import ACTIVATIONS, NORMS
 
 FLAGS = flags.FLAGS
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
@@ -21,13 +22,16 @@ _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
 def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
     flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
-    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas: {', '.join(PROXIES)}.")
+    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas, or all: {', '.join(PROXIES)}.")
     flags.DEFINE_string("dataset", "noise", f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
     flags.DEFINE_string("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
     flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
     flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
     flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
     flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
+    flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
+    flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
+    flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
     flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
     flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
     flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")

@@ -20,6 +20,7 @@ from zsnas_jax.datasets import PictureSource
 from zsnas_jax.initializers import INITIALIZERS
 from zsnas_jax.results import ResultStore
 from zsnas_jax.scoring import Scorer, make_scorer
+from zsnas_jax.treatments import Treatment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,9 @@ class ScoreSettings:
         batch_size: N.
         augment: whether pictures are flipped and cropped at random.
         init: name of the initialisation.
+        norm: what stands in the place of batch norm under score; see `zsnas_jax.treatments`.
+        mask_rate: alpha of NCD's stochastic activation masking.
+        activation: of the networks under score.
         weighting: of WRCor.
         repeats: how many initialisations a score is the mean of.
         resample: whether every architecture and repeat draws its own batch.
@@ -41,13 +45,22 @@ class ScoreSettings:
     batch_size: int = 64
     augment: bool = False
     init: str = "kaiming_uniform"
+    norm: str = "bn"
+    mask_rate: float = 0.0
+    activation: str = "relu"
     weighting: str = "expb2t"
     repeats: int = 1
     resample: bool = False
     seed: int = 0
     share_isomorphic: bool = False
 
+    @property
+    def treatment(self) -> Treatment:
+        """Norm, mask and activation as one value."""
+        return Treatment(self.norm, self.mask_rate, self.activation)
+
     def __post_init__(self) -> None:
+        _ = self.treatment  # which says what is wrong with it
         if self.init not in INITIALIZERS:
             raise ValueError(f"unknown init {self.init!r}: allowed are {', '.join(INITIALIZERS)}")
         if self.repeats < 1:
@@ -196,6 +209,7 @@ def score_archs(
                 missing,
                 num_classes=source.num_classes,
                 initializer=INITIALIZERS[settings.init],
+                treatment=settings.treatment,
                 candidates_per_step=candidates_per_step,
                 resample=settings.resample,
             )

@@ -1,35 +1,25 @@
-"""Responses: what enters the activations of a network, and the loss gradients there.
+"""The plain reading of a network: every response, by `capture_intermediates` and `jax.vjp`.
 
-A site is one application of a non-linear activation. Its response is the tensor that enters it and the gradient of the
-mean cross-entropy with respect to that tensor, along that application's own path. There are two readings:
-
-* `capture` returns every response. It works on any Flax linen module, needs memory for all of them, and is the oracle.
-* `stream` returns only the sums of |corr| per layer and stores no response: mass scoring. The module must mark its
-  sites with `Site`, or call `slot_of`, `tap` and `record` itself where a site sits inside a conditional.
+A response site is one application of a non-linear activation. Its response is the tensor that enters it and the
+gradient of the mean cross-entropy with respect to that tensor, along that application's own path. `capture` returns
+them for any Flax linen module, whether marked with `zsnas_jax.marks.Site` or not; it needs memory for all of them, and
+is the oracle of `zsnas_jax.reading.read`, which keeps only sums of |corr|.
 
 Axes: N batch, L layers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
-import optax
 
 from zsnas_jax.base import Batch, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
-
-Path = tuple[str, ...]
-LayerOf = Callable[[Path, int], int]
-"""(path of a site's module, position along its `nn.scan` or 0) to the layer of the site, counted from 1."""
-
-COLLECTIONS = ("slots", "responses", "perturbations", "intermediates")
-"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it."""
-
-_SITES = "sites"  # name of the variable in "slots" and "responses"
+from zsnas_jax.marks import LayerOf, Path, is_site
+from zsnas_jax.reading import mean_cross_entropy, number_layers
 
 
 class Response(NamedTuple):
@@ -48,74 +38,6 @@ class Response(NamedTuple):
     gradient: jax.Array
 
 
-class Site(nn.Module):
-    """Identity that marks a response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns x, float[N, ...], unchanged."""
-        if is_recording(self):
-            record(self, response_matrix(jax.lax.stop_gradient(x)))
-        return tap(x, slot_of(self))
-
-
-@jax.custom_vjp
-def _tap(x: jax.Array, slot: jax.Array) -> jax.Array:
-    return x
-
-
-_tap.defvjp(lambda x, slot: (x, None), lambda _, gradient: (gradient, response_matrix(gradient)))
-
-
-def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
-    """Identity on x whose gradient with respect to the slot is |corr| of the gradient that passes through x.
-
-    The gradient of a loss with respect to a slot shared by several taps is the sum of their matrices. Nothing is
-    stored for it.
-
-    Args:
-        x: float[N, ...].
-        slot: float[N, N], zeros, which are not read; None for no tap.
-    """
-    return x if slot is None else _tap(x, slot)
-
-
-def slot_of(module: nn.Module) -> jax.Array | None:
-    """The slot float[N, N] that `stream` hands to a module, or None outside it."""
-    return module.get_variable("slots", _SITES) if module.has_variable("slots", _SITES) else None
-
-
-def is_recording(module: nn.Module) -> bool:
-    """Whether `stream` is reading a module, rather than `init` or an ordinary call."""
-    return module.is_mutable_collection("responses") and not module.is_initializing()
-
-
-def record(module: nn.Module, matrix: jax.Array) -> None:
-    """Adds |corr| of the activations at the module's sites, float[N, N], to what `stream` returns."""
-    module.sow("responses", _SITES, matrix, reduce_fn=jnp.add, init_fn=lambda: jnp.zeros((), matrix.dtype))
-
-
-def is_site(module: nn.Module, method_name: str) -> bool:
-    """The predicate that chooses the calls of `Site` modules."""
-    return isinstance(module, Site) and method_name == "__call__"
-
-
-def mean_cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean over the batch of -log softmax(logits)[label]: logits float[N, K], label int[N]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
-
-
-def number_layers(sites: Iterable[tuple[Path, int]]) -> LayerOf:
-    """The default layers: the top-level modules in order of their first site; each position of a scan is its own.
-
-    Args:
-        sites: (path, number of positions) in order of execution.
-    """
-    order = dict.fromkeys((path[:1], position) for path, count in sites for position in range(count))
-    number = {name: i for i, name in enumerate(order, start=1)}
-    return lambda path, position: number[path[:1], position]
-
-
 def capture(
     module: nn.Module,
     variables: Any,
@@ -123,7 +45,7 @@ def capture(
     *args: Any,
     sites: Callable[[nn.Module, str], bool] = is_site,
 ) -> list[Response]:
-    """Every response of a network, by `capture_intermediates` and `jax.vjp` at zero perturbations of the same sites.
+    """Every response of a network, by `jax.vjp` at zero perturbations of the same sites.
 
     Args:
         module: any Flax linen module; `module.apply(variables, image, *args)` returns logits float[N, K].
@@ -198,63 +120,3 @@ def aggregate(responses: list[Response], layer_of: LayerOf | None = None) -> Res
         return total
 
     return ResponseMatrices(stack([r.activation for r in responses]), stack([r.gradient for r in responses]))
-
-
-def stream(
-    module: nn.Module,
-    variables: Any,
-    batch: Batch,
-    *args: Any,
-    layer_of: LayerOf | None = None,
-    gradients: bool = True,
-) -> ResponseMatrices:
-    """The sums of |corr| per layer from one forward and one backward pass that store no response.
-
-    Every module with sites has a slot of N x N zeros. A site adds |corr(activation)| to its module's matrix on the
-    way forward; on the way back it passes its gradient on and gives |corr(gradient)| as the gradient of the slot.
-
-    Args:
-        module: a Flax linen module whose sites are `Site` modules or use `slot_of`, `tap`, `is_recording` and `record`.
-        variables: its variables.
-        batch: the pictures and labels of the loss.
-        *args: further arguments of the module, for example a genotype.
-        layer_of: layers of the sites; default `number_layers`.
-        gradients: whether the backward pass is needed.
-
-    Returns:
-        The same matrices as `aggregate(capture(...))`, up to rounding.
-
-    Raises:
-        ValueError: if the module has no site.
-    """
-    order: list[Path] = []
-
-    def record_order() -> Any:
-        state = module.apply(variables, batch.image, *args, mutable=["responses"])[1]
-        order.extend(flatten_dict(state.get("responses", {})))
-        return state
-
-    shapes = flatten_dict(jax.eval_shape(record_order).get("responses", {}))
-    if not shapes:
-        raise ValueError(f"{type(module).__name__} has no response site: mark one with Site")
-    slots = unflatten_dict({path: jnp.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()})
-
-    def loss(slots: Any) -> Any:
-        logits, state = module.apply({**variables, "slots": slots}, batch.image, *args, mutable=["responses"])
-        return mean_cross_entropy(logits, batch.label), state["responses"]
-
-    counts = {path[:-1]: shapes[path].shape[0] if len(shapes[path].shape) > 2 else 1 for path in order}
-    layer_of = layer_of or number_layers(counts.items())
-    layers = {path: [layer_of(path, position) for position in range(count)] for path, count in counts.items()}
-
-    def stack(matrices: Any) -> jax.Array:
-        flat = {path[:-1]: matrix.reshape(-1, *matrix.shape[-2:]) for path, matrix in flatten_dict(matrices).items()}
-        total = jnp.zeros((max(map(max, layers.values())), *next(iter(flat.values())).shape[1:]))
-        for path, matrix in flat.items():
-            total = total.at[jnp.array(layers[path]) - 1].add(matrix)
-        return total
-
-    if not gradients:
-        return ResponseMatrices(stack(loss(slots)[1]), None)
-    gradient, activations = jax.grad(loss, has_aux=True)(slots)
-    return ResponseMatrices(stack(activations), stack(gradient))

@@ -10,6 +10,7 @@ Axes: M candidates of a call (architectures times repeats), N batch, P proxies.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -17,8 +18,12 @@ from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
+from zsnas_jax.costs import count_multiply_adds, count_params
 from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
-from zsnas_jax.responses import stream
+from zsnas_jax.marks import LayerOf
+from zsnas_jax.reading import read
+from zsnas_jax.subject import Subject, run
+from zsnas_jax.treatments import Treatment
 
 STEPS_PER_CALL = 8
 """Steps of a device between two reports: about two seconds on a CPU. Fewer would pay for memory pages anew."""
@@ -27,6 +32,64 @@ STEPS_PER_CALL = 8
 def degenerate_to_minus_inf(scores: jax.Array) -> jax.Array:
     """The policy for scores that are not finite: -inf, never NaN, so that they rank last and can be counted."""
     return jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
+
+
+def score_subject(subject: Subject, proxies: Sequence[Proxy]) -> jax.Array:
+    """Scores of one network, float[P], -inf where a score is undefined; traces under jit, vmap and scan.
+
+    Proxies under the same treatment share one reading of the network.
+    """
+    scores: dict[str, jax.Array] = {}
+    for treatment in dict.fromkeys(proxy.treatment for proxy in proxies):
+        group = [proxy for proxy in proxies if proxy.treatment == treatment]
+        own = subject._replace(treatment=treatment or subject.treatment)
+        needs = frozenset().union(*(proxy.needs for proxy in group))
+        reading = read(own, needs, {name: fn for proxy in group for name, fn in proxy.observe.items()})
+        scores |= {proxy.name: proxy.score(reading) for proxy in group}
+    return degenerate_to_minus_inf(jnp.stack([jnp.float32(scores[proxy.name]) for proxy in proxies]))
+
+
+def score_module(
+    key: jax.Array,
+    module: nn.Module,
+    variables: Any,
+    batch: Batch,
+    *args: Any,
+    proxies: Sequence[Proxy],
+    treatment: Treatment | None = None,
+    layer_of: LayerOf | None = None,
+) -> jax.Array:
+    """Scores of any Flax module with given variables, float[P].
+
+    Args:
+        key: draws noise and masks, where a proxy wants them.
+        module: `module.apply(variables, image, *args)` returns logits float[N, K]; marked as `zsnas_jax.marks` says, as
+            far as the proxies need it.
+        variables: its collections, "params" among them.
+        batch: pictures and labels; the labels may be None for proxies that need none.
+        *args: further arguments of the module.
+        proxies: what to compute.
+        treatment: norm, mask and activation; default batch norm by the batch's statistics, no mask.
+        layer_of: layers of the sites; default the top-level modules, in order.
+
+    Raises:
+        ValueError: if the module lacks what a proxy or the treatment needs.
+    """
+    subject = Subject(
+        module=module,
+        variables=variables,
+        batch=batch,
+        args=args,
+        key=key,
+        treatment=treatment or Treatment(),
+        layer_of=layer_of,
+        is_active=lambda path: True,
+        num_params=count_params(variables["params"]),
+        num_flops=0,
+    )
+    image = jax.ShapeDtypeStruct((1, *batch.image.shape[1:]), batch.image.dtype)
+    num_flops = count_multiply_adds(lambda image: run(subject, image).logits, image)
+    return score_subject(subject._replace(num_flops=num_flops), proxies)
 
 
 def score_arch(
@@ -38,27 +101,38 @@ def score_arch(
     proxies: Sequence[Proxy],
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
+    treatment: Treatment | None = None,
 ) -> jax.Array:
     """Scores of one architecture at one initialisation; traces under jit, vmap and scan.
 
     Args:
-        key: draws the weights.
+        key: draws the weights, and the noise and masks of proxies that want them.
         arch: a genotype of the space, traced or not.
         batch: pictures and labels.
         space: the search space.
-        proxies: what to compute; they share one forward and, if any needs it, one backward pass.
+        proxies: what to compute; they share their forward and backward passes.
         num_classes: width of the logits.
         initializer: distribution of every kernel.
+        treatment: norm, mask and activation of the network under score.
 
     Returns:
         float32[P], -inf where a score is undefined.
     """
     network = space.make_network(num_classes=num_classes)
     variables = network.init(key, batch.image[:1], arch)
-    variables = {**variables, "params": draw_kernels(key, variables["params"], initializer)}
-    gradients = any("gradients" in proxy.needs for proxy in proxies)
-    matrices = stream(network, variables, batch, arch, layer_of=space.layer_of, gradients=gradients)
-    return degenerate_to_minus_inf(jnp.stack([proxy.score(matrices) for proxy in proxies]))
+    subject = Subject(
+        module=network,
+        variables={**variables, "params": draw_kernels(key, variables["params"], initializer)},
+        batch=batch,
+        args=(arch,),
+        key=jax.random.fold_in(key, 1),
+        treatment=treatment or Treatment(),
+        layer_of=space.layer_of,
+        is_active=lambda path: space.is_active(path, arch),
+        num_params=space.num_params(arch, num_classes),
+        num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]),
+    )
+    return score_subject(subject, proxies)
 
 
 class Scorer(NamedTuple):
@@ -108,6 +182,7 @@ def make_scorer(
     *,
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
+    treatment: Treatment | None = None,
     candidates_per_step: int = 1,
     resample: bool = False,
     devices: Sequence[jax.Device] | None = None,
@@ -123,6 +198,7 @@ def make_scorer(
         proxies: what to compute.
         num_classes: width of the logits.
         initializer: distribution of every kernel.
+        treatment: norm, mask and activation of the networks under score.
         candidates_per_step: how many candidates a device works on at once (vmap). 1 on a CPU: vmap turns the dispatch
             into running every operation. More fill a GPU. Scores agree to a relative 1e-3.
         resample: whether every candidate brings its own batch.
@@ -141,7 +217,14 @@ def make_scorer(
     def score_one(arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
         arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
         return score_arch(
-            arch_key, arch, batch, space=space, proxies=proxies, num_classes=num_classes, initializer=initializer
+            arch_key,
+            arch,
+            batch,
+            space=space,
+            proxies=proxies,
+            num_classes=num_classes,
+            initializer=initializer,
+            treatment=treatment,
         )
 
     score_shard = _loop(score_one, len(proxies), per_device, candidates_per_step, resample)

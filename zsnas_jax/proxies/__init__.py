@@ -4,25 +4,48 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
-
-PROXIES: Mapping[str, Callable[..., Proxy]] = MappingProxyType(
-    {"acor": acor, "gcor": gcor, "rcor": rcor, "wrcor": wrcor}
+from zsnas_jax.proxies.activation import (
+    naswot,
+    ncd_nwot,
+    ncd_swap,
+    nir_nwot,
+    nir_swap,
+    sam_nwot,
+    sam_swap,
+    swap,
+    swap_regularized,
+    treated_proxy,
 )
+from zsnas_jax.proxies.function_space import bndlent, bt, phi, zen
+from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
+from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
+from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
+from zsnas_jax.proxies.size import flops, params
 
-__all__ = ["PROXIES", "WEIGHTINGS", "acor", "gcor", "make_proxies", "rcor", "response_correlation", "wrcor"]
+_FACTORIES = (
+    *(pnorm, pgnorm, snip, grasp, synflow, fisher, zico),
+    *(jaccor, epe, netsens, dyniso, lydyniso),
+    *(naswot, swap, swap_regularized, sam_nwot, sam_swap, nir_nwot, nir_swap, ncd_nwot, ncd_swap),
+    *(phi, zen, bt, bndlent),
+    *(params, flops),
+    *(acor, gcor, rcor, wrcor),
+)
+PROXIES: Mapping[str, Callable[..., Proxy]] = MappingProxyType({f.__name__: f for f in _FACTORIES})
+
+__all__ = ["PROXIES", "WEIGHTINGS", "make_proxies", "response_correlation", "treated_proxy", *PROXIES]
 
 
 def make_proxies(names: Sequence[str], *, weighting: str = "expb2t") -> tuple[Proxy, ...]:
-    """Proxies by canonical name, `weighting` going to WRCor.
+    """Proxies by canonical name, `weighting` going to WRCor; "all" stands for every one.
 
     Raises:
         ValueError: for an unknown name, a name given twice, or no name.
     """
+    names = list(PROXIES) if list(names) == ["all"] else names
     unknown = [name for name in names if name not in PROXIES]
     if unknown or not names:
         raise ValueError(
-            f"unknown proxy {', '.join(map(repr, unknown)) or 'list (empty)'}: allowed are {', '.join(PROXIES)}"
+            f"unknown proxy {', '.join(map(repr, unknown)) or 'list (empty)'}: allowed are all, {', '.join(PROXIES)}"
         )
     if len(set(names)) < len(names):
         raise ValueError(f"proxies {', '.join(names)}: a name is given twice")

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import Proxy, ResponseMatrices
+from zsnas_jax.base import Proxy
 from zsnas_jax.correlation import log_determinant
+from zsnas_jax.reading import Reading
 
 LogWeighting = Callable[[np.ndarray, int], np.ndarray]
 """(layer numbers 1..L, L) to log w(l)."""
@@ -73,8 +74,8 @@ def response_correlation(
         raise ValueError(f"bad layers {list(layers)}: they are counted from 1")
     log_weight = WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting
 
-    def score(matrices: ResponseMatrices) -> jax.Array:
-        parts = [getattr(matrices, response) for response in responses]
+    def score(reading: Reading) -> jax.Array:
+        parts = [getattr(reading.responses, response) for response in responses]
         total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         chosen = np.arange(1, len(total) + 1) if layers is None else np.asarray(layers)
         if chosen.max() > len(total):

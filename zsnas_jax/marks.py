@@ -1,0 +1,129 @@
+"""Marks: what the author of a network writes where a proxy wants to look.
+
+`Site` marks what enters an activation, `LayerOutput` the end of a layer, `Features` the feature map before pooling.
+All are identities. A reading (`zsnas_jax.reading`) sees them by Flax's method interceptors, so an ordinary call of a
+network is an ordinary call. Where a mark would stand inside a conditional, in which Flax cannot run a module, its
+methods are called outside and its `slot` is passed in; `zsnas_jax.search_spaces.nasbench201_network` does so.
+
+Axes: N batch, C channels.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.correlation import response_matrix
+
+Path = tuple[str, ...]
+LayerOf = Callable[[Path, int], int]
+"""(path of a site's module, position along its `nn.scan` or 0) to the layer of the site, counted from 1."""
+
+COLLECTIONS = ("slots", "observed", "perturbations", "intermediates")
+"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it."""
+
+RNGS: Mapping[Any, bool] = MappingProxyType({"params": True, "mask": True})
+"""`split_rngs` of a network's own `nn.scan`: every position draws weights and masks of its own."""
+
+
+class Mark(nn.Module):
+    """An identity that readings see. `observe` and `wanted` do nothing until a reading intercepts them."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ...], unchanged."""
+        self.observe(x, 1.0)
+        return x
+
+    def observe(self, value: jax.Array, count: float | jax.Array) -> None:
+        """Shows a reading a value that occurs `count` times; 0 where it does not occur, float or float[]."""
+
+    def wanted(self) -> bool:
+        """Whether a reading looks at marks of this class."""
+        return False
+
+
+class Site(Mark):
+    """Marks a response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ...], unchanged."""
+        self.observe(x, 1.0)
+        return tap(x, self.slot())
+
+    def slot(self) -> jax.Array | None:
+        """The float[N, N] that gathers |corr| of the gradients here, or None when no reading wants them."""
+        return slot_of(self, "gradients")
+
+
+class LayerOutput(Mark):
+    """Marks the output of a layer, on the trunk: every path from the input to the logits runs through it."""
+
+
+class Features(Mark):
+    """Marks the feature map before global pooling."""
+
+
+class NormInput(Mark):
+    """Shows readings the unbiased variance per channel of what enters a norm, float[C]; it is never called."""
+
+
+def slot_of(module: nn.Module, name: str) -> jax.Array | None:
+    """The slot that a reading hands to a module, or None."""
+    return module.get_variable("slots", name) if module.has_variable("slots", name) else None
+
+
+@jax.custom_vjp
+def _tap(x: jax.Array, slot: jax.Array) -> jax.Array:
+    return x
+
+
+_tap.defvjp(lambda x, slot: (x, None), lambda _, gradient: (gradient, response_matrix(gradient)))
+
+
+def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
+    """Identity on x whose gradient with respect to the slot is |corr| of the gradient that passes through x.
+
+    The gradient of a loss with respect to a slot shared by several taps is the sum of their matrices. Nothing is
+    stored for it.
+
+    Args:
+        x: float[N, ...].
+        slot: float[N, N], zeros, which are not read; None for no tap.
+    """
+    return x if slot is None else _tap(x, slot)
+
+
+def weigh(output: jax.Array, slot: jax.Array | None, filter_size: int) -> jax.Array:
+    """Identity on the output a of a weight layer; the gradient of a loss L by the slot is its Fisher score.
+
+    filter_size * sum_c 1/2 mean_n (sum_hw a dL/da)^2.
+
+    Args:
+        output: float[N, ..., C].
+        slot: float[], zero, which is not read; None for no score.
+        filter_size: weights of one filter, k * k * channels in.
+    """
+
+    @jax.custom_vjp
+    def run(a: jax.Array, slot: jax.Array) -> jax.Array:
+        return a
+
+    def backward(a: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+        products = (a * gradient).reshape(len(a), -1, a.shape[-1]).sum(1)
+        return gradient, filter_size * 0.5 * jnp.square(products).mean(0).sum()
+
+    run.defvjp(lambda a, slot: (a, a), backward)
+    return output if slot is None else run(output, slot)
+
+
+def is_site(module: nn.Module, method_name: str) -> bool:
+    """The predicate that chooses the calls of `Site` modules."""
+    return isinstance(module, Site) and method_name == "__call__"
+
+
+Observers = Mapping[type[Mark], Mapping[str, Callable[[jax.Array], Any]]]
+"""Class of marks to the statistics wanted there: name to a function of what the mark shows."""

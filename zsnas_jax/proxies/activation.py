@@ -1,0 +1,139 @@
+"""Codes of activations: NASWOT and SWAP, and both under NCD's remedies.
+
+A code is the sign of what enters an activation: 1 where it is positive, 0 elsewhere. No labels. Batch norm uses the
+statistics of the batch, or whatever the run's treatment puts in its place. Axes: S samples, D neurons of a site.
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from zsnas_jax.base import Proxy
+from zsnas_jax.reading import Reading
+from zsnas_jax.subject import total
+from zsnas_jax.treatments import Treatment
+
+_WORD = 32
+_NASWOT = "Mellor et al., Neural Architecture Search without Training, ICML 2021"
+_SWAP = "Peng et al., SWAP-NAS: Sample-Wise Activation Patterns for Ultra-Fast NAS, ICLR 2024"
+
+
+def code_agreement(x: jax.Array) -> jax.Array:
+    """C C^T + (1 - C)(1 - C)^T, C = [x > 0]: in how many neurons two samples agree. float[N, ...] to float[N, N]."""
+    signs = jnp.where(x.reshape(len(x), -1) > 0, 1.0, -1.0).astype(x.dtype)
+    return (signs.shape[1] + jnp.matmul(signs, signs.T, precision=lax.Precision.HIGHEST)) / 2
+
+
+def naswot() -> Proxy:
+    """NASWOT = log|det sum_s (C C^T + (1 - C)(1 - C)^T)| over the response sites s.
+
+    -inf where two pictures have the same codes everywhere, as in a network without a path.
+
+    Source: Mellor et al., ICML 2021.
+    """
+    score = lambda r: jnp.linalg.slogdet(total(r.observed["codes"]))[1]
+    return Proxy("naswot", score, frozenset(), {}, _NASWOT, observe={"codes": code_agreement})
+
+
+def _words(num_samples: int) -> Callable[[jax.Array], jax.Array]:
+    """float[N, ...] to uint32[D, words]: each neuron's signs over the first samples, 32 to a word."""
+
+    def pack(x: jax.Array) -> jax.Array:
+        bits = (x[:num_samples].reshape(min(num_samples, len(x)), -1) > 0).astype(jnp.uint32)
+        places = jnp.arange(len(bits), dtype=jnp.uint32) % _WORD
+        parts = [slice(i, i + _WORD) for i in range(0, len(bits), _WORD)]
+        return jnp.stack([(bits[part] << places[part, None]).sum(0, dtype=jnp.uint32) for part in parts], axis=-1)
+
+    return pack
+
+
+def _num_distinct(words: jax.Array, present: jax.Array) -> jax.Array:
+    """Number of distinct rows of uint32[T, words] among those present, bool[T]."""
+    # An absent row takes the place of one that is present, so that it adds no pattern of its own.
+    words = jnp.where(present[:, None], words, words[jnp.argmax(present)])
+    ordered = lax.sort(tuple(words.T), num_keys=words.shape[1], is_stable=False)
+    changes = jnp.stack([row[1:] != row[:-1] for row in ordered]).any(0)
+    return jnp.where(present.any(), 1.0 + changes.sum(), 0.0)
+
+
+def swap(
+    *, num_samples: int = 32, mu: float | None = None, sigma: float | None = None, name: str | None = None
+) -> Proxy:
+    """SWAP = number of distinct sample-wise activation patterns of the network.
+
+    Over all response sites, each neuron's signs over S samples are one pattern; distinct patterns are counted. With mu
+    and sigma it is the regularised score, times exp(-(params - mu)^2 / sigma), params in thousands. 0 without a site.
+
+    Args:
+        num_samples: S, the first rows of the batch; all rows of a smaller batch. Any number: a pattern takes as many
+            32-bit words as it needs. 16, as in the paper, saturate at 65,536 patterns, which wide networks reach.
+        mu: centre of the regularisation, thousands of parameters.
+        sigma: its width, thousands of parameters squared.
+        name: of the proxy; default "swap", regularised "swap_regularized".
+
+    Raises:
+        ValueError: for no sample, or only one of mu and sigma, or sigma that is not positive.
+
+    Source: Peng et al., ICLR 2024, where weights are N(0, 1) and a score the mean of 32 draws: `init`, `repeats`.
+    """
+    if num_samples < 1:
+        raise ValueError(f"swap with num_samples={num_samples}: at least 1 is needed")
+    if (mu is None) != (sigma is None) or (sigma is not None and sigma <= 0):
+        raise ValueError(f"swap with mu={mu}, sigma={sigma}: both are needed, sigma above 0, or neither")
+    statistic = f"patterns_{num_samples}"
+
+    def score(reading: Reading) -> jax.Array:
+        seen = reading.observed[statistic]
+        words = jnp.concatenate([o.value.reshape(-1, o.value.shape[-1]) for o in seen])
+        present = jnp.concatenate([jnp.repeat(o.times > 0, o.value.shape[1]) for o in seen])
+        patterns = _num_distinct(words, present)
+        if mu is None or sigma is None:
+            return patterns
+        return patterns * jnp.exp(-jnp.square(reading.subject.num_params / 1e3 - mu) / sigma)
+
+    name = name or ("swap" if mu is None else "swap_regularized")
+    settings = {"num_samples": num_samples, "mu": mu, "sigma": sigma}
+    return Proxy(name, score, frozenset(), settings, _SWAP, observe={statistic: _words(num_samples)})
+
+
+def swap_regularized(*, num_samples: int = 32, mu: float = 40.0, sigma: float = 40.0) -> Proxy:
+    """`swap` with its regularisation; mu = sigma = 40 by default, the paper's for CIFAR-10 on DARTS."""
+    return swap(num_samples=num_samples, mu=mu, sigma=sigma)
+
+
+def treated_proxy(proxy: Proxy, treatment: Treatment, name: str) -> Proxy:
+    """A proxy that is always scored under a treatment of its own, whatever the run's."""
+    settings = proxy.settings | {"norm": treatment.norm, "mask_rate": treatment.mask_rate}
+    return proxy._replace(name=name, treatment=treatment, settings=settings | {"activation": treatment.activation})
+
+
+def sam_nwot(*, mask_rate: float = 0.95) -> Proxy:
+    """NASWOT under NCD's stochastic activation masking (SAM)."""
+    return treated_proxy(naswot(), Treatment(mask_rate=mask_rate), "sam_nwot")
+
+
+def sam_swap(*, mask_rate: float = 0.95, num_samples: int = 32) -> Proxy:
+    """SWAP under NCD's stochastic activation masking (SAM)."""
+    return treated_proxy(swap(num_samples=num_samples), Treatment(mask_rate=mask_rate), "sam_swap")
+
+
+def nir_nwot() -> Proxy:
+    """NASWOT under NCD's non-linear rescaling (NIR): layer norm in the place of batch norm."""
+    return treated_proxy(naswot(), Treatment("ln"), "nir_nwot")
+
+
+def nir_swap(*, num_samples: int = 32) -> Proxy:
+    """SWAP under NCD's non-linear rescaling (NIR): layer norm in the place of batch norm."""
+    return treated_proxy(swap(num_samples=num_samples), Treatment("ln"), "nir_swap")
+
+
+def ncd_nwot(*, mask_rate: float = 0.95) -> Proxy:
+    """NASWOT under both of NCD's remedies: SAM at `mask_rate` and layer norm (NIR)."""
+    return treated_proxy(naswot(), Treatment("ln", mask_rate), "ncd_nwot")
+
+
+def ncd_swap(*, mask_rate: float = 0.95, num_samples: int = 32) -> Proxy:
+    """SWAP under both of NCD's remedies: SAM at `mask_rate` and layer norm (NIR)."""
+    return treated_proxy(swap(num_samples=num_samples), Treatment("ln", mask_rate), "ncd_swap")

@@ -1,0 +1,39 @@
+"""Experimental proxies: response correlations of some layers, with a count exponent below the papers' 1.
+
+All are recipes of `response_correlation`, from the same forward and backward pass as WRCor. With lambda = 0 the score
+log|det(K / c)| forgets how many sites there are, and measures only how alike the pictures look; lambda = 0.1 lets the
+count in a little. What they are worth is measured in benchmarks/RESULTS.md; none is from a paper.
+"""
+
+from collections.abc import Sequence
+
+from zsnas_jax.base import Proxy
+from zsnas_jax.proxies.response import response_correlation
+
+_REFERENCE = "experimental, zsnas_jax"
+
+
+def gcor_first(*, num_layers: int = 2, count_exponent: float = 0.1, name: str | None = None) -> Proxy:
+    """GCor of the first layers of the network alone, log|det(K/c)| + lambda N log c.
+
+    Args:
+        num_layers: how many layers, from the input.
+        count_exponent: lambda.
+        name: of the proxy.
+    """
+    return _recipe(name or f"gcor_first{num_layers}", ["gradients"], range(1, num_layers + 1), count_exponent)
+
+
+def gcor_first5() -> Proxy:
+    """`gcor_first` of five layers, the first stage of NAS-Bench-201, at lambda = 0."""
+    return gcor_first(num_layers=5, count_exponent=0.0, name="gcor_first5")
+
+
+def gcor_first2() -> Proxy:
+    """`gcor_first` of two layers at lambda = 0.1."""
+    return gcor_first(num_layers=2, count_exponent=0.1, name="gcor_first2")
+
+
+def _recipe(name: str, responses: Sequence[str], layers: Sequence[int], count_exponent: float) -> Proxy:
+    proxy = response_correlation(name, responses=responses, layers=list(layers), count_exponent=count_exponent)
+    return proxy._replace(reference=_REFERENCE)

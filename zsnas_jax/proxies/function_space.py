@@ -1,0 +1,164 @@
+"""What a network does to noise and to bundles of pictures: Phi, Zen, BT, BndlEnt.
+
+F(x) is the feature map before global pooling, marked with `Features`. Phi, Zen and BT draw standard normal noise of the
+batch's shape from the subject's key. Axes: N batch, D features, K classes.
+"""
+
+from typing import Any
+
+from flax.traverse_util import flatten_dict
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from zsnas_jax.base import Proxy
+from zsnas_jax.marks import Features, LayerOutput, NormInput, Observers
+from zsnas_jax.proxies.weights import map_kernels
+from zsnas_jax.reading import Reading
+from zsnas_jax.subject import Pass, Subject, run, total
+from zsnas_jax.treatments import Treatment
+
+_NOISE = 0.01
+
+
+def _draw_noise(subject: Subject) -> tuple[jax.Array, jax.Array]:
+    first, second = jax.random.split(jax.random.fold_in(subject.key, 1))
+    shape = subject.batch.image.shape
+    return jax.random.normal(first, shape), jax.random.normal(second, shape)
+
+
+def _features(passed: Pass, subject: Subject) -> jax.Array:
+    """F(x) as float[N, D]."""
+    if "features" not in passed.observed:
+        raise ValueError(f"{type(subject.module).__name__} marks no feature map: mark it with Features")
+    value = passed.observed["features"][-1].value
+    return value.reshape(len(passed.logits), -1)
+
+
+_OBSERVE: Observers = {Features: {"features": lambda x: x}}
+
+
+def phi_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Phi with given noise, see `phi`."""
+    base, direction = noise
+    treatment = Treatment("identity", 0.0, subject.treatment.activation)
+    params = map_kernels(lambda w: w, subject.params, biases=jnp.zeros_like)
+    both = jnp.concatenate([base + _NOISE * direction, base])
+    passed = run(subject, both, params=params, treatment=treatment, observe=_OBSERVE, rescale=True)
+    features = _features(passed, subject)
+    scales = passed.observed.get("log_scale", [])
+    log_scale = total(scales) if scales else jnp.zeros(())
+    difference = jnp.abs(features[: len(base)] - features[len(base) :]).sum()
+    return jax.nn.softplus(jnp.log(difference) + log_scale)
+
+
+def phi() -> Proxy:
+    """Phi = log(1 + ||F(e + 0.01 e') - F(e)||_1), summed over the batch; no norm, biases zero; e, e' normal noise.
+
+    No data, no labels. 0 for a network without a path. With N(0, 1) weights the sum leaves float32, so every layer's
+    output is divided by its largest value, and the logarithms of these are added (see SynFlow).
+
+    Source: Lin et al., "Zen-NAS", ICCV 2021, Section 3. Deviation: log(1 + .), which keeps the order and the zero.
+    """
+    score = lambda r: phi_of_noise(r.subject, _draw_noise(r.subject))
+    return Proxy("phi", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
+
+
+def zen_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Zen with given noise, see `zen`."""
+    base, direction = noise
+    is_batch_norm = subject.treatment.norm == "bn"
+    observe: Observers = {**_OBSERVE, **({NormInput: {"variance": lambda v: v}} if is_batch_norm else {})}
+
+    def look(image: jax.Array) -> Any:
+        passed = run(subject, image, observe=observe)
+        return _features(passed, subject), [(o.times, o.value) for o in passed.observed.get("variance", [])]
+
+    features, variances = lax.map(look, jnp.stack([base + _NOISE * direction, base]))
+    difference = jnp.log(jnp.abs(features[0] - features[1]).sum() + 1e-6)
+    scaling = jnp.zeros(())
+    for times, variance in variances:  # [2, P] and [2, P, C]
+        running = 0.9 * (0.9 + 0.1 * variance[0]) + 0.1 * variance[1]
+        scaling += (times[0] * jnp.log(jnp.sqrt(running.mean(-1)) + 1e-6)).sum()
+    return difference + scaling
+
+
+def zen() -> Proxy:
+    """Zen = log(||F(e + 0.01 e') - F(e)||_1 + 1e-6) + sum over batch norms of log(sqrt(mean_c running_var) + 1e-6).
+
+    e, e' normal noise; no data, no labels. Batch norm uses batch statistics; running_var starts at 1 and is updated
+    with momentum 0.1 and unbiased variances by the perturbed pass, then by the clean one. Batch norms of convolutions
+    that nobody reads count, as they do in a network that is built. Under another norm the second term falls away.
+
+    Source: Lin et al., "Zen-NAS", ICCV 2021.
+    """
+    score = lambda r: zen_of_noise(r.subject, _draw_noise(r.subject))
+    return Proxy("zen", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
+
+
+def bt_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """BT with given noise, see `bt`."""
+
+    def view(noise: jax.Array) -> jax.Array:
+        z = _features(run(subject, subject.batch.image + _NOISE * noise, observe=_OBSERVE), subject)
+        return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5)
+
+    first, second = lax.map(view, jnp.stack(noise))
+    diagonal = (first * second).mean(0)
+    gram = lambda z: jnp.matmul(z, z.T, precision=lax.Precision.HIGHEST) / len(z)
+    everything = (gram(first) * gram(second)).sum()  # sum_ij C_ij^2 without the D x D matrix
+    return -(jnp.square(diagonal - 1).sum() + 0.005 * (everything - jnp.square(diagonal).sum()))
+
+
+def bt() -> Proxy:
+    """BT = -[sum_i (C_ii - 1)^2 + 0.005 sum_{i != j} C_ij^2], C = z_1^T z_2 / N, the Barlow Twins loss of two views.
+
+    z_1 and z_2 are F(x + 0.01 e) for two draws of e, standardised per feature over the batch (population variance,
+    epsilon 1e-5). One batch, no labels.
+
+    Source: WRCor paper, Table 2; Zbontar et al., "Barlow Twins", ICML 2021.
+    """
+    score = lambda r: bt_of_noise(r.subject, _draw_noise(r.subject))
+    return Proxy("bt", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
+
+
+def _largest_parameter(subject: Subject) -> jax.Array:
+    """The largest absolute value among the parameters that the architecture has."""
+    flat = flatten_dict(subject.params)
+    largest = [jnp.where(subject.is_active(path), jnp.abs(leaf).max(), 0.0) for path, leaf in flat.items()]
+    return jnp.stack(largest).max()
+
+
+def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
+    """BndlEnt = minus the mean over layers of the label entropy of bundles, weighted by their sizes, over N.
+
+    In evaluation mode (batch norm: mean 0, variance 1), with a the output of a layer: two pictures share a bundle when
+    w_max - a * learning_rate / N is equal in every entry, in float32, w_max the largest absolute parameter of the
+    network, scales of batch norms included. Natural logarithm. One batch with labels. Layers are the marked
+    `LayerOutput`s, as in WRCor. It depends on rounding by its definition.
+
+    Source: Peer et al., "Conflicting Bundles", and Jing et al., WRCor, Table 2. Deviation: the paper's code counts
+    pictures outside a bundle as members of class 0; here they do not count.
+    """
+
+    def score(reading: Reading) -> jax.Array:
+        subject = reading.subject
+        label: Any = subject.batch.label
+        largest = _largest_parameter(subject)
+        same_label = (label[:, None] == label[None, :]).astype(jnp.float32)
+
+        def entropy(a: jax.Array) -> jax.Array:
+            rows = (largest - a * (learning_rate / len(a))).reshape(len(a), -1)
+            together = lax.map(lambda row: (rows == row).all(1), rows).astype(jnp.float32)
+            share = (together * same_label).sum(1) / together.sum(1)  # of each picture's own label in its bundle
+            return -jnp.log(share).mean()
+
+        treatment = Treatment("bn_initial", 0.0, subject.treatment.activation)
+        observe: Observers = {LayerOutput: {"entropy": entropy}}
+        seen = run(subject, subject.batch.image, treatment=treatment, observe=observe).observed.get("entropy")
+        if not seen:
+            raise ValueError(f"{type(subject.module).__name__} marks no layer: mark outputs with LayerOutput")
+        return -jnp.concatenate([o.value for o in seen]).mean()
+
+    settings = {"learning_rate": learning_rate}
+    return Proxy("bndlent", score, frozenset({"labels"}), settings, "Jing et al., WRCor, Table 2")

@@ -1,0 +1,160 @@
+"""Reading a network: one forward pass, and at most two ways back, that serve every proxy asked for.
+
+Nothing of a response is stored: statistics are taken where it passes. Axes: N batch, L layers, P positions along an
+`nn.scan` (1 outside one), D features.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zsnas_jax.base import ResponseMatrices
+from zsnas_jax.correlation import response_matrix
+from zsnas_jax.marks import LayerOf, Observers, Path, Site
+from zsnas_jax.subject import Observation, Subject, num_stacked_axes, run
+
+NEEDS = frozenset({"activations", "gradients", "kernel_gradients", "fisher", "jacobian", "labels"})
+"""What a proxy can ask of the shared pass; see `Reading`."""
+
+_WITH_LOSS = frozenset({"gradients", "kernel_gradients", "fisher"})
+_WITH_LABELS = _WITH_LOSS | {"labels"}
+
+
+class Reading(NamedTuple):
+    """What the shared pass found, for proxies to score; a field that no proxy of the set needs is None.
+
+    Attributes:
+        subject: the network itself, for proxies that run it on their own.
+        responses: ResponseMatrices float[L, N, N]; "activations" and "gradients" are needs of their own.
+        observed: observations of the sites by name of the statistic, as asked by `Proxy.observe`.
+        kernel_gradients: gradient of the loss with respect to the parameters, a tree like `subject.params`.
+        fisher: float[], the sum over weight layers of the Fisher score.
+        jacobian: float[N, D], gradient of the sum of all logits of the batch with respect to each picture.
+    """
+
+    subject: Subject
+    responses: Any = None
+    observed: Mapping[str, list[Observation]] = MappingProxyType({})
+    kernel_gradients: Any = None
+    fisher: Any = None
+    jacobian: Any = None
+
+
+def mean_cross_entropy(logits: jax.Array, label: Any) -> jax.Array:
+    """Mean over the batch of -log softmax(logits)[label]: logits float[N, K], label int[N]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+
+
+def number_layers(sites: Iterable[tuple[Path, int]]) -> LayerOf:
+    """The default layers: the top-level modules in order of their first site; each position of a scan is its own.
+
+    Args:
+        sites: (path, number of positions) in order of execution.
+    """
+    order = dict.fromkeys((path[:1], position) for path, count in sites for position in range(count))
+    number = {name: i for i, name in enumerate(order, start=1)}
+    return lambda path, position: number[path[:1], position]
+
+
+def _by_layer(matrices: list[Observation], subject: Subject) -> jax.Array:
+    """Sums of times * value per layer: [P, N, N] values to float[L, N, N]."""
+    places = [(o.path, i) for o in matrices for i in range(len(o.times))]
+    layer_of = subject.layer_of or number_layers((o.path, len(o.times)) for o in matrices)
+    layers = np.array([layer_of(*place) for place in places])
+    values = jnp.concatenate([o.times[:, None, None].astype(o.value.dtype) * o.value for o in matrices])
+    return jnp.zeros((layers.max(), *values.shape[1:]), values.dtype).at[layers - 1].add(values)
+
+
+def _site_slots(subject: Subject) -> dict[Path, jax.Array]:
+    """Zeros [N, N], or [P, N, N] under a scan, for every module with sites, by its path."""
+    found: list[Observation] = []
+
+    def trace() -> None:
+        look: Observers = {Site: {"correlation": response_matrix}}
+        found.extend(run(subject, subject.batch.image, observe=look).observed.get("correlation", []))
+
+    jax.eval_shape(trace)
+    if not found:
+        raise ValueError(f"{type(subject.module).__name__} has no response site: mark one with Site")
+    slots: dict[Path, jax.Array] = {}
+    for o in found:
+        shape = o.value.shape if o.scanned else o.value.shape[1:]
+        slots[*o.path, "gradients"] = jnp.zeros(shape, o.value.dtype)
+    return slots
+
+
+def _fisher_slots(params: Any) -> dict[Path, jax.Array]:
+    """A zero for every kernel, by its path."""
+    kernels = {path: leaf for path, leaf in flatten_dict(params).items() if path[-1] == "kernel"}
+    return {path: jnp.zeros(leaf.shape[: num_stacked_axes(leaf)], leaf.dtype) for path, leaf in kernels.items()}
+
+
+def read(subject: Subject, needs: frozenset[str], observe: Mapping[str, Callable[..., Any]]) -> Reading:
+    """One forward pass, and at most two ways back: from the loss, and from the sum of all logits.
+
+    Args:
+        subject: the network.
+        needs: a subset of `NEEDS`.
+        observe: further statistics of the sites' activations by name: functions of float[N, ...] to a pytree.
+
+    Raises:
+        ValueError: if a need is unknown, labels are needed and missing, or the network has no site and needs one.
+    """
+    if unknown := needs - NEEDS:
+        raise ValueError(f"unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
+    if needs & _WITH_LABELS and subject.batch.label is None:
+        raise ValueError(f"{', '.join(sorted(needs & _WITH_LABELS))}: labels are needed, the batch has none")
+    statistics = dict(observe) | ({"correlation": response_matrix} if "activations" in needs else {})
+    slots = _site_slots(subject) if "gradients" in needs else {}
+    fisher_slots = _fisher_slots(subject.params) if "fisher" in needs else {}
+
+    def forward(slots: Any, fisher_slots: Any, params: Any, image: jax.Array) -> Any:
+        tree = unflatten_dict({**slots, **fisher_slots})
+        logits, observed = run(subject, image, params=params, slots=tree, observe={Site: statistics})
+        arrays = {name: [(o.times, o.value) for o in seen] for name, seen in observed.items()}
+        places.update({name: [(o.path, o.scanned) for o in seen] for name, seen in observed.items()})
+        return logits, arrays
+
+    places: dict[str, list[tuple[Path, bool]]] = {}
+    inputs = slots, fisher_slots, subject.params, subject.batch.image
+    if needs & (_WITH_LOSS | {"jacobian"}):
+        logits, pullback, arrays = jax.vjp(forward, *inputs, has_aux=True)
+    elif statistics:
+        logits, arrays = forward(*inputs)
+    else:
+        return Reading(subject)
+    observed = {
+        name: [Observation(p, times, value, s) for (times, value), (p, s) in zip(seen, places[name], strict=True)]
+        for name, seen in arrays.items()
+    }
+    if statistics and not observed:
+        raise ValueError(f"{type(subject.module).__name__} has no response site: mark one with Site")
+    gradients: dict[Path, jax.Array] = {}
+    fishers: dict[Path, jax.Array] = {}
+    kernel_gradients, jacobian = None, None
+    if needs & _WITH_LOSS:
+        loss_gradient = jax.grad(mean_cross_entropy)(logits, subject.batch.label)
+        gradients, fishers, kernel_gradients, _ = pullback(loss_gradient)
+    if "jacobian" in needs:
+        jacobian = pullback(jnp.ones_like(logits))[3].reshape(len(logits), -1)
+    activations = _by_layer(observed["correlation"], subject) if "activations" in needs else None
+    return Reading(
+        subject,
+        ResponseMatrices(activations, _slots_by_layer({p: gradients[p] for p in slots}, subject) if slots else None),
+        observed,
+        kernel_gradients,
+        sum(leaf.sum() for leaf in fishers.values()) if fishers else None,
+        jacobian,
+    )
+
+
+def _slots_by_layer(gradients: Mapping[Path, jax.Array], subject: Subject) -> jax.Array:
+    stacked = lambda matrix: matrix if matrix.ndim == 3 else matrix[None]
+    values = {path[:-1]: stacked(matrix) for path, matrix in gradients.items()}
+    return _by_layer([Observation(p, jnp.ones(len(v)), v, True) for p, v in values.items()], subject)

@@ -1,0 +1,165 @@
+"""How a network is treated while it is scored: its norm, its activation, the mask on what enters its convolutions.
+
+NCD's two remedies against scores that fall as networks grow non-linear are treatments: SAM (stochastic activation
+masking), `mask_rate` > 0, and NIR (non-linear rescaling), `norm="ln"`. Any proxy runs under any treatment.
+
+A network with a field `treatment` applies it itself, as those of `search_spaces` do. Any other Flax module is treated
+from outside: its `nn.BatchNorm` calls normalise as the treatment says, always by the statistics of the batch they see,
+and its `nn.Conv` calls are masked. Its activations are functions that nobody can intercept: they stay.
+
+Axes: N batch, H W C. Source: "Zero-Shot NAS and Negative Correlation" (NCD), ICCV 2025. Its supplement leaves the mask
+open; ours is the reading that works: one Bernoulli draw per element and sample, the stem's input included, no
+rescaling.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.layers import batch_norm
+
+_EPSILON = 1e-5
+_LEVELS = 1 << 16  # masks are drawn from 16 random bits an element: half the cost of 32
+
+Norm = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
+"""(x float[N, ..., C], scale float[C], bias float[C], key) to float[N, ..., C]."""
+
+
+def _standardise(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + _EPSILON)
+
+
+def _group_norm(groups: int) -> Norm:
+    def apply(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
+        channels = x.shape[-1]
+        count = min(groups, channels)
+        if channels % count:
+            raise ValueError(f"norm gn{groups} on {channels} channels: they must be a multiple of {groups}")
+        grouped = x.reshape(*x.shape[:-1], count, channels // count)
+        axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
+        return _standardise(grouped, axes).reshape(x.shape) * scale + bias
+
+    return apply
+
+
+def _dropout(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
+    return 2.0 * _mask(x, jax.random.fold_in(key, 1), 0.5)
+
+
+NORMS: Mapping[str, Norm] = MappingProxyType(
+    {
+        "bn": lambda x, scale, bias, key: batch_norm(x, scale, bias, _EPSILON),
+        "ln": lambda x, scale, bias, key: _standardise(x, tuple(range(1, x.ndim))) * scale + bias,
+        "gn16": _group_norm(16),
+        "gn8": _group_norm(8),
+        "in": lambda x, scale, bias, key: _standardise(x, tuple(range(1, x.ndim - 1))) * scale + bias,
+        "dropout": _dropout,
+        "identity": lambda x, scale, bias, key: x,
+        "bn_initial": lambda x, scale, bias, key: x * (scale / (1 + _EPSILON) ** 0.5) + bias,
+    }
+)
+"""Batch norm by the batch's statistics; layer norm over H, W and C of a sample; group norm of 16 or 8 groups (of one
+channel each where a layer is narrower); instance norm; dropout at rate 1/2 in the norm's place; nothing; and batch norm
+in evaluation mode before any training (mean 0, variance 1). All have epsilon 1e-5, and scale and bias per channel."""
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
+    {"relu": nn.relu, "gelu": nn.gelu, "leaky_relu": nn.leaky_relu}
+)
+
+
+def _mask(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+    """Sets each element to zero with probability `rate`, rounded to a multiple of 2**-16."""
+    return jnp.where(jax.random.bits(key, x.shape, jnp.uint16) < round(rate * _LEVELS), 0.0, x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Treatment:
+    """How a network is treated while it is scored.
+
+    Attributes:
+        norm: what stands in the place of batch norm, a name in `NORMS`; "ln" is NIR.
+        mask_rate: alpha of SAM, the probability with which an element that enters a convolution is set to zero:
+            y = sum W * M * x with M ~ Bernoulli(1 - alpha).
+        activation: a name in `ACTIVATIONS`.
+    """
+
+    norm: str = "bn"
+    mask_rate: float = 0.0
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm!r}: allowed are {', '.join(NORMS)}")
+        if not 0 <= self.mask_rate < 1:
+            raise ValueError(f"mask_rate is {self.mask_rate}: allowed are 0 to 1, 1 excluded")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}: allowed are {', '.join(ACTIVATIONS)}")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a network under this treatment draws from the random stream "mask"."""
+        return self.mask_rate > 0 or self.norm == "dropout"
+
+    def key_of(self, module: nn.Module) -> jax.Array | None:
+        """The key of one weight layer's draws, made by the module that holds it; None where nothing is drawn."""
+        return module.make_rng("mask") if self.is_random else None
+
+    def mask(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """SAM on x float[N, ...], which enters a convolution."""
+        return _mask(x, key, self.mask_rate) if self.mask_rate else x  # type: ignore[arg-type]
+
+    def normalise(self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
+        """The norm of x float[N, ..., C]; scale and bias float[C]."""
+        return NORMS[self.norm](x, scale, bias, key)
+
+    def activate(self, x: jax.Array) -> jax.Array:
+        """The activation of x."""
+        return ACTIVATIONS[self.activation](x)
+
+
+def treated(module: nn.Module, treatment: Treatment) -> nn.Module:
+    """The module with its field `treatment` set, or the module itself where it has none."""
+    return module.clone(treatment=treatment) if hasattr(module, "treatment") else module
+
+
+def affine_of(module: nn.BatchNorm, channels: int) -> tuple[jax.Array, jax.Array]:
+    """(scale, bias) of a Flax batch norm, float[C] each."""
+    get = lambda name, default: module.get_variable("params", name) if module.has_variable("params", name) else default
+    return get("scale", jnp.ones(channels)), get("bias", jnp.zeros(channels))
+
+
+class ForeignTreatment:
+    """Treats a Flax module from outside: `intercept` is for `nn.intercept_methods`; `check` after the call.
+
+    One object serves one call: it counts what it met.
+    """
+
+    def __init__(self, treatment: Treatment) -> None:
+        self.treatment = treatment
+        self.num_norms = self.num_convolutions = 0
+
+    def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        """Normalises as the treatment says, and masks what enters a convolution."""
+        module, is_call = context.module, context.method_name == "__call__"
+        if is_call and isinstance(module, nn.BatchNorm):
+            self.num_norms += 1
+            key = module.make_rng("mask") if self.treatment.norm == "dropout" else None
+            return self.treatment.normalise(args[0], *affine_of(module, args[0].shape[-1]), key)
+        if is_call and isinstance(module, nn.Conv):
+            self.num_convolutions += 1
+            return next_fun(self.treatment.mask(args[0], self.treatment.key_of(module)), *args[1:], **kwargs)
+        return next_fun(*args, **kwargs)
+
+    def check(self, name: str) -> None:
+        """Raises ValueError if the treatment found nothing to act on in the module of that name."""
+        if self.treatment.norm not in ("bn", "identity", "bn_initial") and not self.num_norms:
+            raise ValueError(f"{name} has no batch norm that norm {self.treatment.norm!r} could replace")
+        if self.treatment.mask_rate and not self.num_convolutions:
+            raise ValueError(f"{name} has no convolution that mask_rate {self.treatment.mask_rate} could mask")
+        if self.treatment.activation != "relu":
+            raise ValueError(f"{name} chooses its own activation: {self.treatment.activation!r} cannot replace it")

@@ -1,0 +1,336 @@
+"""Votes: architectures ranked by several experts at once. Axes: A architectures, E experts, K contestants.
+
+An expert is the name of a score of which more is better. The votes of the papers are pairwise strict majorities:
+
+    x beats y  <=>  #{e : s_e(x) > s_e(y)} > E / 2,
+
+where a score that is not finite (NaN, inf, -inf alike) is smaller than every finite one and ties with its like. The
+relation is not transitive: three architectures may beat each other in a ring. A tournament therefore depends on its
+order, and a set is ranked by how many each architecture beats (Copeland). Three more ways to rank a set are here: the
+papers' comparator sort, the sum of ranks, the sum of z-scores. Each raises a ValueError for scores that are no
+matrix [A, E], and for weights that `make_vote` would refuse.
+
+Sources: Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS" (the vote, ZeroCost); Jing et al., "WRCor:
+Zero-Shot Neural Architecture Search with Weighted Response Correlation" (SPW, SJW).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+Array = np.ndarray | jax.Array
+
+_ZERO_COST = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS"
+_WRCOR = "Jing et al., WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation"
+_OWN = "own combination of experts"
+
+
+class Vote(NamedTuple):
+    """Experts and how their scores are put together. One of your own needs no registration: see `make_vote`.
+
+    Attributes:
+        name: as in flags and in columns of results; tells apart votes that rank differently.
+        experts: names of the scores it reads; an odd number of at least three where a majority decides.
+        method: a key of `METHODS`.
+        weights: a factor above 0 for each expert ("rank_sum" and "z_score_sum" only); None: all 1.
+        experimental: whether it differs from the published votes, which are unweighted majorities of set experts.
+        reference: where the combination comes from.
+    """
+
+    name: str
+    experts: tuple[str, ...]
+    method: str
+    weights: tuple[float, ...] | None
+    experimental: bool
+    reference: str
+
+
+VOTES: Mapping[str, Vote] = MappingProxyType(
+    {
+        "zerocost": Vote("zerocost", ("synflow", "jaccor", "snip"), "copeland", None, False, _ZERO_COST),
+        "spw": Vote("spw", ("synflow", "pnorm", "wrcor"), "copeland", None, False, _WRCOR),
+        "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
+    }
+)
+"""The published votes by name."""
+
+
+def make_vote(
+    name_or_experts: str | Sequence[str], method: str = "copeland", weights: Sequence[float] | None = None
+) -> Vote:
+    """A published vote, the same experts put together in another way, or experts of your own.
+
+    Args:
+        name_or_experts: a name in `VOTES` ("sjw"), or experts: a sequence, or a string with commas ("wrcor,snip,zen").
+        method: a key of `METHODS`.
+        weights: a finite factor above 0 for each expert; None: all 1.
+
+    Returns:
+        The vote. Its name is the published name or the experts joined by "+", a weight w as "w*expert", then
+        ":method" unless that is "copeland".
+
+    Raises:
+        ValueError: for a name that is not in `VOTES`; no expert, an empty name, one given twice; an unknown method; a
+            majority of fewer than three or an even number of experts; weights for a majority, not one for each expert,
+            or not finite and above 0.
+    """
+    published, experts = _parse(name_or_experts)
+    factors = None if weights is None else tuple(float(weight) for weight in weights)
+    _check(experts, method, factors)
+    if factors is None:
+        stem = published.name if published else "+".join(experts)
+    else:
+        stem = "+".join(f"{factor}*{expert}" for factor, expert in zip(factors, experts, strict=True))
+    return Vote(
+        name=stem if method == "copeland" else f"{stem}:{method}",
+        experts=experts,
+        method=method,
+        weights=factors,
+        experimental=published is None or method not in _MAJORITIES,
+        reference=published.reference if published else _OWN,
+    )
+
+
+def _parse(name_or_experts: str | Sequence[str]) -> tuple[Vote | None, tuple[str, ...]]:
+    """The published vote, if it is one, and the experts."""
+    if not isinstance(name_or_experts, str):
+        return None, tuple(name_or_experts)
+    text = name_or_experts.strip()
+    if text in VOTES:
+        return VOTES[text], VOTES[text].experts
+    if "," not in text:
+        raise ValueError(f"unknown vote {text!r}: allowed are {', '.join(VOTES)}, or experts separated by commas")
+    return None, tuple(part.strip() for part in text.split(","))
+
+
+def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:
+    """Ranks architectures by a vote.
+
+    Args:
+        vote: experts and method.
+        scores: expert to float[A], larger is better; those of other experts are ignored.
+
+    Returns:
+        float64[A], finite, larger is better: what `METHODS[vote.method]` says.
+
+    Raises:
+        ValueError: if an expert has no scores, or not as many as the first; for a vote that `make_vote` would refuse.
+    """
+    _check(vote.experts, vote.method, vote.weights)
+    missing = [expert for expert in vote.experts if expert not in scores]
+    if missing:
+        there = ", ".join(scores) or "none"
+        raise ValueError(f"vote {vote.name!r} lacks scores of {', '.join(missing)}: there are {there}")
+    columns = {expert: np.asarray(scores[expert], np.float64) for expert in vote.experts}
+    first = columns[vote.experts[0]]
+    for expert, column in columns.items():
+        if column.ndim != 1 or column.shape != first.shape:
+            raise ValueError(
+                f"scores of {expert} have shape {column.shape}: one for each of the same architectures is wanted, and "
+                f"{vote.experts[0]} has shape {first.shape}"
+            )
+    return METHODS[vote.method](np.stack(list(columns.values()), axis=1), vote.weights).astype(np.float64)
+
+
+def beats(x: Array, y: Array) -> Array:
+    """Whether more than half of the experts score x strictly higher than y. Traces under jit and vmap.
+
+    Arrays of numpy are compared as they are: in JAX float64 turns into float32, which ties and overflows earlier.
+
+    Args:
+        x: float[..., E].
+        y: float[..., E], of a shape that broadcasts.
+
+    Returns:
+        bool[...], in numpy if neither argument is an array of JAX.
+
+    Raises:
+        ValueError: if the number of experts differs.
+    """
+    xp = jnp if isinstance(x, jax.Array) or isinstance(y, jax.Array) else np
+    x, y = xp.asarray(x), xp.asarray(y)
+    if x.shape[-1:] != y.shape[-1:] or not x.shape:
+        raise ValueError(f"scores of shapes {x.shape} and {y.shape}: the last axis must be the same experts")
+    higher = xp.isfinite(x) & ((x > y) | ~xp.isfinite(y))
+    return 2 * higher.sum(axis=-1) > x.shape[-1]
+
+
+def tournament(scores: Array) -> jax.Array:
+    """The champion after all contestants have challenged in turn: the older stays unless the newer beats it.
+
+    Args:
+        scores: float[K, E], the oldest contestant first. Traces under jit and vmap.
+
+    Returns:
+        int32[], the champion's row.
+
+    Raises:
+        ValueError: if there is no contestant.
+    """
+    if np.ndim(scores) != 2 or not len(scores):
+        raise ValueError(f"scores of shape {np.shape(scores)}: at least one contestant by experts is wanted")
+    # Ranks keep what float32 would lose of numpy's float64.
+    return _champion(scores if isinstance(scores, jax.Array) else jnp.asarray(_dense_ranks(_matrix(scores))))
+
+
+@jax.jit
+def _champion(rows: jax.Array) -> jax.Array:
+    def challenge(champion: jax.Array, newer: jax.Array) -> tuple[jax.Array, None]:
+        return jnp.where(beats(rows[newer], rows[champion]), newer, champion), None
+
+    return jax.lax.scan(challenge, jnp.int32(0), jnp.arange(1, len(rows), dtype=jnp.int32))[0]
+
+
+def copeland(scores: Array) -> np.ndarray:
+    """The number of architectures that each one beats; time grows as A^2 E, memory as A E.
+
+    Args:
+        scores: float[A, E].
+
+    Returns:
+        int64[A] in 0..A-1. Only the order within an expert counts, and ties are possible.
+
+    Deviation: the papers sort by the relation itself (`comparator_sort`); this does not depend on the order given.
+    """
+    ranks = np.ascontiguousarray(_dense_ranks(_matrix(scores)).T)
+    num_experts, num_archs = ranks.shape
+    wins = np.empty(num_archs, np.int64)
+    count = np.min_scalar_type(num_experts)
+    for i in range(num_archs):  # a row of comparisons stays in the fastest cache: quicker than blocks of rows
+        ayes = (ranks[:, i, None] > ranks).view(np.uint8).sum(axis=0, dtype=count)
+        wins[i] = np.count_nonzero(ayes > num_experts // 2)
+    return wins
+
+
+def comparator_sort(scores: Array) -> np.ndarray:
+    """The papers' way to rank a set: Python's sort with `beats` as the comparator, best first, older first on a tie.
+
+    Args:
+        scores: float[A, E], the oldest architecture first. The result depends on the order: the relation has rings.
+
+    Returns:
+        int64[A], A - 1 for the first in the sorted order down to 0 for the last; no ties.
+    """
+    rows = _dense_ranks(_matrix(scores)).tolist()
+    majority = len(rows[0]) // 2 if rows else 0
+
+    def compare(i: int, j: int) -> int:
+        x, y = rows[i], rows[j]
+        if sum(map(int.__gt__, x, y)) > majority:
+            return -1
+        return int(sum(map(int.__gt__, y, x)) > majority)
+
+    places = np.empty(len(rows), np.int64)
+    places[sorted(range(len(rows)), key=functools.cmp_to_key(compare))] = np.arange(len(rows))[::-1]
+    return places
+
+
+def rank_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarray:
+    """sum_e w_e rank_e, ranks from 1 for the worst; ties share their mean rank, scores that are not finite the lowest.
+
+    Args:
+        scores: float[A, E].
+        weights: a finite factor above 0 for each expert; None: all 1.
+
+    Returns:
+        float64[A].
+    """
+    ranks = _dense_ranks(_matrix(scores))
+    return _weighted(stats.rankdata(ranks, axis=0), weights)
+
+
+def z_score_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarray:
+    """sum_e w_e (s_e - mean_e) / std_e: mean and population deviation over the finite scores of the expert in this set.
+
+    Where the finite scores are all equal, they count 0. A score that is not finite counts the lowest finite z minus 1:
+    it loses to every finite one in its expert, by a deviation, and the other experts are still heard.
+
+    Args:
+        scores: float[A, E].
+        weights: a finite factor above 0 for each expert; None: all 1.
+
+    Returns:
+        float64[A], always finite.
+    """
+    return _weighted(np.apply_along_axis(_z_scores, 0, _matrix(scores)), weights)
+
+
+def _z_scores(column: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(column)
+    values = column[finite] / 2  # halves, so that the span of the largest float64 does not overflow
+    z = np.zeros(len(values))
+    if len(values) and (span := np.ptp(values)) > 0:
+        unit = (values - values.min()) / span  # z-scores ignore scale and shift; squares of [0, 1] stay in range
+        z = (unit - unit.mean()) / unit.std()
+    result = np.full(len(column), z.min(initial=0.0) - 1 if len(values) else 0.0)
+    result[finite] = z
+    return result
+
+
+def _dense_ranks(scores: np.ndarray) -> np.ndarray:
+    """Each expert's order as small integers[A, E]: equal scores share one, those that are not finite are 0."""
+    dtype = np.int16 if len(scores) <= np.iinfo(np.int16).max else np.int32
+    ranks = np.zeros(scores.shape, dtype)
+    for column, rank in zip(scores.T, ranks.T, strict=True):
+        finite = np.isfinite(column)
+        rank[finite] = 1 + np.unique(column[finite], return_inverse=True)[1]
+    return ranks
+
+
+def _matrix(scores: Array) -> np.ndarray:
+    matrix = np.asarray(scores, np.float64)
+    if matrix.ndim != 2 or not matrix.shape[1]:
+        raise ValueError(f"scores of shape {matrix.shape}: a matrix of architectures by experts is wanted")
+    return matrix
+
+
+def _weighted(terms: np.ndarray, weights: Sequence[float] | None) -> np.ndarray:
+    """sum_e w_e terms[:, e], one e at a time: equal rows have equal sums, which a BLAS product does not promise."""
+    _check_weights(weights, terms.shape[1])
+    factors = [1.0] * terms.shape[1] if weights is None else weights
+    return sum((factor * term for factor, term in zip(factors, terms.T, strict=True)), np.zeros(len(terms)))
+
+
+METHODS: Mapping[str, Callable[[np.ndarray, Sequence[float] | None], np.ndarray]] = MappingProxyType(
+    {
+        "copeland": lambda scores, _: copeland(scores),
+        "rank_sum": rank_sum,
+        "comparator": lambda scores, _: comparator_sort(scores),
+        "z_score_sum": z_score_sum,
+    }
+)
+"""(scores float[A, E], weights) to values [A], larger is better."""
+
+_MAJORITIES = ("copeland", "comparator")
+
+
+def _check(experts: tuple[str, ...], method: str, weights: Sequence[float] | None) -> None:
+    """Raises a ValueError, one line, for what no vote can be made of."""
+    listed = ",".join(experts)
+    if not experts or not all(experts):
+        raise ValueError(f"experts {listed!r}: at least one, each with a name, is wanted")
+    if len(set(experts)) < len(experts):
+        raise ValueError(f"experts {listed!r}: one is given twice")
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: allowed are {', '.join(METHODS)}")
+    if method in _MAJORITIES and (len(experts) < 3 or len(experts) % 2 == 0):
+        raise ValueError(f"{len(experts)} experts {listed!r}: a majority needs an odd number of three or more")
+    if method in _MAJORITIES and weights is not None:
+        raise ValueError(f"weights {list(weights)} with method {method!r}: a majority has none, a sum has")
+    _check_weights(weights, len(experts))
+
+
+def _check_weights(weights: Sequence[float] | None, num_experts: int) -> None:
+    if weights is None:
+        return
+    if len(weights) != num_experts:
+        raise ValueError(f"{len(weights)} weights {list(weights)} for {num_experts} experts: one for each is wanted")
+    if not all(np.isfinite(weight) and weight > 0 for weight in weights):
+        # A weight below 0 would turn a failure into the best score: negate the expert's scores instead.
+        raise ValueError(f"weights {list(weights)}: finite numbers above 0 are wanted")
