@@ -13,13 +13,13 @@ from absl import flags as absl_flags
 import numpy as np
 
 from zsnas_jax import datasets, flags, proxies, ranking, search_spaces
-from zsnas_jax.proxies import experimental
 from zsnas_jax.proxies.response import response_correlation
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
 GROUPS = {
-    "one_pass": "wrcor,rcor,acor,gcor,naswot,swap,snip,pnorm,pgnorm,fisher,jaccor,epe,netsens,lydyniso,params,flops",
+    "one_pass": "wrcor,rcor,acor,gcor,naswot,swap,snip,pnorm,pgnorm,fisher,jaccor,epe,netsens,lydyniso,params,flops,"
+    "gcor_first2,gcor_first5",
     "synflow": "synflow",
     "nir": "nir_nwot,nir_swap",
     "sam": "sam_nwot,sam_swap",
@@ -51,7 +51,7 @@ def main(_: list[str]) -> None:
         for group in groups:
             chosen = list(proxies.make_proxies(GROUPS[group].split(",")))
             if group == "one_pass":
-                chosen += [experimental.gcor_first2(), experimental.gcor_first5(), *_stages()]
+                chosen += _stages()
             scores, times = ranking.score_archs(store, space, archs, chosen, source, settings)
             print(group, times, np.isfinite(scores).mean(0), flush=True)
 

@@ -152,6 +152,17 @@ def num_flops(
     return total + c * num_classes
 
 
+def num_convolutions(arch: Any, cells_per_stage: int = 5) -> Any:
+    """Convolutions of the network of a cell, the shortcuts of the two residual blocks excluded.
+
+    5 + 15 k for a cell with k convolutions: the stem, two in each residual block, k in each of three times five cells.
+    With the two shortcuts it is 7 + 15 k.
+    """
+    ops = arch if isinstance(arch, jax.Array) else np.asarray(arch)
+    fixed = 1 + 2 * (NUM_STAGES - 1)
+    return fixed + NUM_STAGES * cells_per_stage * ((ops == CONV1) | (ops == CONV3)).sum()
+
+
 def make_network(num_classes: int = 10) -> NASBench201:
     """The benchmark's network: 16 channels, five cells a stage."""
     return NASBench201(num_classes=num_classes)
@@ -174,4 +185,5 @@ def space() -> SearchSpace:
         make_network=make_network,
         layer_of=NASBench201().layer_of,
         is_active=is_active,
+        num_convolutions=num_convolutions,
     )

@@ -78,10 +78,9 @@ class ConvNorm(nn.Module):
     stride: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies them."""
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Applies them; the key draws the mask."""
         mark = NormInput()
-        key = self.treatment.key_of(self)
         kernel, affine = self.kernel(), self.affine()
         y, variance = conv_norm(x, kernel, affine, key, self.treatment, stride=self.stride, variance=mark.wanted())
         if variance is not None:
@@ -104,10 +103,11 @@ class Edge(nn.Module):
     def __call__(self, x: jax.Array, op: int | jax.Array, slot: jax.Array | None = None) -> jax.Array:
         """Applies operation `op`: a Python int builds it alone; an int32[] chooses it at run time, tapped by `slot`."""
         norm = Affine(self.channels, name="norm")
+        key = self.treatment.key_of(self)
         if isinstance(op, int):
             if op in _KERNELS:
                 x = self.treatment.activate(Site(name="site")(x))
-                return ConvNorm(self._kernel(op), norm, self.treatment, name="conv_norm")(x)
+                return ConvNorm(self._kernel(op), norm, self.treatment, name="conv_norm")(x, key)
             plain: dict[int, Callable[[jax.Array], jax.Array]] = {
                 NONE: jnp.zeros_like,
                 SKIP: lambda x: x,
@@ -130,7 +130,6 @@ class Edge(nn.Module):
             lambda key, x, conv1, conv3, affine, slot: (avg_pool_3x3(x), nothing),
             lambda key, x, conv1, conv3, affine, slot: (self._conv_of_zeros(x, affine, key), nothing),
         )
-        key = self.treatment.key_of(self)
         operands = x, self._kernel(CONV1)(), self._kernel(CONV3)(), norm(), slot
         y, seen = rematerialised_switch(op, branches, *operands, constants=key)
         if variance:
@@ -211,7 +210,8 @@ class Reduction(nn.Module):
             kernel = Kernel((3, 3, x.shape[-1], self.channels), self.kernel_init, name=f"conv_{branch}")
             affine = Affine(self.channels, name=f"norm_{branch}")
             x = self.treatment.activate(Site(name=f"site_{branch}")(x))
-            return ConvNorm(kernel, affine, self.treatment, stride, name=f"conv_norm_{branch}")(x)
+            key = self.treatment.key_of(self)
+            return ConvNorm(kernel, affine, self.treatment, stride, name=f"conv_norm_{branch}")(x, key)
 
         y = conv_norm(conv_norm(x, "a", 2), "b", 1)
         kernel, slot = Kernel((1, 1, x.shape[-1], self.channels), self.kernel_init, name="downsample")()
@@ -252,7 +252,8 @@ class NASBench201(nn.Module):
             length=self.cells_per_stage,
         )
         stem = Kernel((3, 3, image.shape[-1], self.channels), init, name="stem")
-        x = ConvNorm(stem, Affine(self.channels, name="stem_norm"), treatment, name="stem_conv_norm")(image)
+        norm = Affine(self.channels, name="stem_norm")
+        x = ConvNorm(stem, norm, treatment, name="stem_conv_norm")(image, treatment.key_of(self))
         for stage in range(NUM_STAGES):
             channels = self.channels * 2**stage
             if stage:

@@ -66,6 +66,12 @@ def test_a_run_leaves_scores_report_and_picture(finished):
     rho = report["proxies"]["wrcor"]["spearman"]
     assert -1 <= rho["low"] <= rho["value"] <= rho["high"] <= 1
     assert (folder / "scatter.png").read_bytes().startswith(b"\x89PNG")
+    groups = report["proxies"]["acor"]["by_convolutions"]["groups"]
+    assert sum(group["num_archs"] for group in groups) == 40
+    with open(folder / "convolutions.csv") as file:
+        assert sum(int(row["num_archs"]) for row in csv.DictReader(file) if row["proxy"] == "wrcor") == 40
+    assert (folder / "convolutions.png").read_bytes().startswith(b"\x89PNG")
+    assert "scores.csv, report.json, scatter.png, convolutions.csv, convolutions.png" in out
     assert f"{rho['value']:.3f}" in out and "best by wrcor" in out
 
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import proxies, responses, scoring
+from zsnas_jax import datasets, proxies, ranking, responses, scoring
 from zsnas_jax.base import Batch, fingerprint
 from zsnas_jax.initializers import INITIALIZERS, draw_kernels, kaiming_uniform
 from zsnas_jax.reading import Reading
+from zsnas_jax.results import ResultStore
 from zsnas_jax.search_spaces.nasbench201_network import EDGES, select_params
 
 KEY = jax.random.key(5)
 ARCHS = tiny.space().from_index(np.arange(40))
-PROXIES = proxies.make_proxies(["acor", "gcor", "rcor", "wrcor"])
+RESPONSE = proxies.make_proxies(["acor", "gcor", "rcor", "wrcor"])
+PROXIES = (*RESPONSE, *proxies.make_proxies(["snip", "swap"]))
 
 
 def scorer(chosen=PROXIES, **options):
@@ -73,8 +75,8 @@ def test_a_score_is_that_of_the_static_network(reference):
         matrices = jax.jit(lambda p: responses.aggregate(capture(p), space.layer_of))(
             select_params(jax.jit(init)(key), arch)
         )
-        expected = [proxy.score(Reading(None, matrices)) for proxy in PROXIES]
-        np.testing.assert_allclose(reference[i], np.array(expected), rtol=1e-4)
+        expected = [proxy.score(Reading(None, matrices)) for proxy in RESPONSE]
+        np.testing.assert_allclose(reference[i, : len(RESPONSE)], np.array(expected), rtol=1e-4)
 
 
 def test_repeats_and_own_batches(reference):
@@ -143,3 +145,38 @@ def test_bad_calls_are_refused():
         scorer(candidates_per_step=0)
     with pytest.raises(ValueError, match="0 candidates in one call: allowed are 1 to"):
         scorer().score(ARCHS[:0], [], tiny.batch())
+
+
+def test_a_failing_proxy_marks_its_architecture_and_the_run_goes_on(tmp_path):
+    """Three of twelve cells make a proxy raise; the others and the other proxy have their scores, also when resumed."""
+
+    def picky(gene):
+        if gene == 3:
+            raise FloatingPointError("gene three is bad")
+        return np.float32(gene)
+
+    shape = jax.ShapeDtypeStruct((), np.float32)
+    first_gene = lambda r: jax.pure_callback(picky, shape, r.subject.args[0][0])
+    chosen = [proxies.params(), proxies.params()._replace(name="picky", score=first_gene)]
+    settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
+    for _ in range(2):
+        with ResultStore(tmp_path, ranking.stored_settings(settings, space, source, "noise")) as store:
+            scores, times = ranking.score_archs(store, space, ARCHS[:12], chosen, source, settings)
+            failures = store.failures("picky")
+    bad = ARCHS[:12, 0] == 3
+    np.testing.assert_array_equal(scores[:, 1], np.where(bad, -np.inf, ARCHS[:12, 0]))
+    assert np.isfinite(scores[:, 0]).all() and bad.any() and times.num_scored == 0
+    assert failures == {space.encode(arch): "FloatingPointError: gene three is bad" for arch in ARCHS[:12][bad]}
+
+
+def test_a_proxy_that_fails_everywhere_stops_the_run(tmp_path):
+    def broken(gene):
+        raise FloatingPointError("no")
+
+    score = lambda r: jax.pure_callback(broken, jax.ShapeDtypeStruct((), np.float32), r.subject.args[0][0])
+    chosen = [proxies.params()._replace(name="broken", score=score)]
+    settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
+    with ResultStore(tmp_path, ranking.stored_settings(settings, space, source, "noise")) as store:
+        with pytest.raises(RuntimeError, match="proxy broken fails on every architecture: FloatingPointError: no"):
+            ranking.score_archs(store, space, ARCHS[:3], chosen, source, settings)
+        assert store.failures("broken") == {}

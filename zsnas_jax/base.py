@@ -80,6 +80,8 @@ class SearchSpace(NamedTuple):
         layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
         is_active: (path of a parameter, arch) to whether the architecture has it, bool[]: a network that chooses its
             operations at run time holds the parameters of all.
+        num_convolutions: arch to the convolutions of its network, shortcuts excluded: how non-linear it is; None where
+            that is no measure of the space.
     """
 
     name: str
@@ -96,6 +98,7 @@ class SearchSpace(NamedTuple):
     make_network: Callable[..., Any]
     layer_of: Callable[[tuple[str, ...], int], int]
     is_active: Callable[[tuple[str, ...], Arch], Any]
+    num_convolutions: Callable[[Arch], int] | None = None
 
 
 def fingerprint(arch: Arch) -> jax.Array:

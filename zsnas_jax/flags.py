@@ -19,29 +19,16 @@ FLAGS = flags.FLAGS
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
 
 
-def define_scoring_flags() -> None:
-    """The flags that say what is scored, how, and on what."""
-    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
-    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas, or all: {', '.join(PROXIES)}.")
-    flags.DEFINE_string("dataset", "noise", f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
+def define_run_flags() -> None:
+    """The flags of every binary that scores: batch and seed, ground truth, where the work and its results go."""
     flags.DEFINE_string("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
-    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
-    flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
     flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
-    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
-    flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
-    flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
-    flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
-    flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
-    flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
-    flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
     flags.DEFINE_integer("seed", 0, "Seed of weights, batches and random selections.")
     flags.DEFINE_string(
         "benchmark",
         "auto",
         "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed).",
     )
-    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
     flags.DEFINE_integer("candidates_per_step", 0, "Architectures a device scores at once; 0: 1 on a CPU, 16 on a GPU.")
     flags.DEFINE_integer(
         "num_devices", 0, "CPU devices to share the work; 0: one a core. Ignored where there is a GPU."
@@ -52,6 +39,24 @@ def define_scoring_flags() -> None:
         str(pathlib.Path.home() / ".cache" / "zsnas_jax" / "xla"),
         "Compiled programs; empty: none kept.",
     )
+
+
+def define_scoring_flags() -> None:
+    """The flags that say what is scored, how, and on what."""
+    define_run_flags()
+    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
+    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas, or all: {', '.join(PROXIES)}.")
+    flags.DEFINE_string("dataset", "noise", f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
+    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
+    flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
+    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
+    flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
+    flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
+    flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
+    flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
+    flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
+    flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
+    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
 
 
 def configure() -> None:
@@ -96,7 +101,7 @@ def run(main: Callable[[], None], description: str) -> None:
             if len(argv) > 1:
                 raise ValueError(f"unknown argument {argv[1]!r}: flags start with --, see {program} --help")
             main()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             if FLAGS.verbosity > 0:
                 raise
             print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)

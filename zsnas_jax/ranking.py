@@ -198,26 +198,21 @@ def score_archs(
     groups = _missing(store, dict(zip(names, asked, strict=True)), proxies)
     num_missing = sum(map(len, groups.values()))
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
-    weight_key, _ = _keys(settings.seed)
     batch = None if settings.resample else fixed_batch(settings, source)
+    task = _Task(space, source, settings, candidates_per_step, batch)
     with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
         for places, members in groups.items():
             missing = [proxies[i] for i in places]
-            scorer = make_scorer(
-                weight_key,
-                space,
-                missing,
-                num_classes=source.num_classes,
-                initializer=INITIALIZERS[settings.init],
-                treatment=settings.treatment,
-                candidates_per_step=candidates_per_step,
-                resample=settings.resample,
-            )
+            scorer = task.scorer(missing)
             chunk_size = max(1, scorer.capacity // settings.repeats)
             for chunk in _chunks(list(members.items()), chunk_size):
                 started = time.perf_counter()
-                scores = _score_chunk(scorer, np.stack([arch for _, arch in chunk]), batch, source, settings)
-                store.add([name for name, _ in chunk], [proxy.name for proxy in missing], scores)
+                chunk_names, chunk_archs = [name for name, _ in chunk], np.stack([arch for _, arch in chunk])
+                try:
+                    scores = task.score(scorer, chunk_archs)
+                except RuntimeError as error:
+                    scores = _mark_failures(task, missing, chunk_names, chunk_archs, store, error)
+                store.add(chunk_names, [proxy.name for proxy in missing], scores)
                 seconds = time.perf_counter() - started
                 bar.update(len(chunk))
                 times = times._replace(
@@ -246,17 +241,65 @@ def _chunks(items: list[Any], size: int) -> list[list[Any]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _score_chunk(
-    scorer: Scorer, archs: np.ndarray, batch: Batch | None, source: PictureSource, settings: ScoreSettings
+class _Task(NamedTuple):
+    """What the chunks of a run share; `batch` is None where every candidate draws its own."""
+
+    space: SearchSpace
+    source: PictureSource
+    settings: ScoreSettings
+    candidates_per_step: int
+    batch: Batch | None
+
+    def scorer(self, proxies: Sequence[Proxy]) -> Scorer:
+        """A program for some proxies."""
+        return make_scorer(
+            _keys(self.settings.seed)[0],
+            self.space,
+            proxies,
+            num_classes=self.source.num_classes,
+            initializer=INITIALIZERS[self.settings.init],
+            treatment=self.settings.treatment,
+            candidates_per_step=self.candidates_per_step,
+            resample=self.settings.resample,
+        )
+
+    def score(self, scorer: Scorer, archs: np.ndarray) -> np.ndarray:
+        """Mean scores float64[A, P] over the repeats; every (architecture, repeat) is a candidate."""
+        num_repeats = self.settings.repeats
+        repeats = np.tile(np.arange(num_repeats), len(archs))
+        candidates = np.repeat(archs, num_repeats, axis=0)
+        rows = []
+        for part in _chunks(list(range(len(candidates))), scorer.capacity):
+            batches = self.batch or _own_batches(candidates[part], repeats[part], self.source, self.settings)
+            rows.append(scorer.score(candidates[part], repeats[part], batches))
+        return np.concatenate(rows).astype(np.float64).reshape(len(archs), num_repeats, -1).mean(axis=1)
+
+
+def _mark_failures(
+    task: _Task,
+    proxies: Sequence[Proxy],
+    names: Sequence[str],
+    archs: np.ndarray,
+    store: ResultStore,
+    error: Exception,
 ) -> np.ndarray:
-    """Mean scores float64[A, P] over the repeats, every (architecture, repeat) a candidate; no batch: its own each."""
-    repeats = np.tile(np.arange(settings.repeats), len(archs))
-    candidates = np.repeat(archs, settings.repeats, axis=0)
-    rows = []
-    for part in _chunks(list(range(len(candidates))), scorer.capacity):
-        batches = batch or _own_batches(candidates[part], repeats[part], source, settings)
-        rows.append(scorer.score(candidates[part], repeats[part], batches))
-    return np.concatenate(rows).astype(np.float64).reshape(len(archs), settings.repeats, -1).mean(axis=1)
+    """Scores float64[A, P] of a chunk that failed as a whole, proxy by proxy and one architecture at a time.
+
+    What fails by itself scores -inf and is marked in the store with the reason. A proxy that fails on every one of
+    several architectures is no matter of an architecture: the error is raised.
+    """
+    scores = np.full((len(archs), len(proxies)), -np.inf)
+    for p, proxy in enumerate(proxies):
+        scorer, reasons = task.scorer([proxy]), {}
+        for a, name in enumerate(names):
+            try:
+                scores[a, p] = task.score(scorer, archs[a : a + 1])[0, 0]
+            except RuntimeError as own:
+                reasons[name] = str(own)
+        if len(reasons) == len(names) > 1:
+            raise RuntimeError(f"proxy {proxy.name} fails on every architecture: {error}") from error
+        store.mark(proxy.name, reasons)
+    return scores
 
 
 def _own_batches(archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings) -> Batch:

@@ -1,5 +1,6 @@
-"""What a run leaves behind: scores.csv, report.json, scatter.png, a table on the terminal. A archs, P proxies."""
+"""What a run leaves behind: scores, report, pictures, a table on the terminal. A archs, P proxies."""
 
+from collections.abc import Mapping
 import csv
 import importlib.metadata
 import io
@@ -7,15 +8,17 @@ import json
 import os
 import pathlib
 import platform
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tabulate import tabulate
 
-from zsnas_jax import files, metrics, plots
+from zsnas_jax import diagnostics, files, metrics, plots
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.diagnostics import ByConvolutions
 
 TOP = 10
 
@@ -112,6 +115,28 @@ def find_truth(
     return Truth(benchmark, column, benchmark.lookup(column, space.to_index(archs)))
 
 
+def _count_convolutions(space: SearchSpace, archs: np.ndarray) -> np.ndarray | None:
+    """int64[A]; None for a space that does not count them."""
+    return np.array([int(space.num_convolutions(arch)) for arch in archs]) if space.num_convolutions else None
+
+
+def diagnose(
+    space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray], truth: Truth | None
+) -> dict[str, ByConvolutions]:
+    """Proxy to its diagnosis by number of convolutions; empty without a truth, or where the space does not count them.
+
+    Args:
+        space: the search space.
+        archs: int32[A, G].
+        scores: proxy to float64[A].
+        truth: accuracies to compare with, or None.
+    """
+    numbers = _count_convolutions(space, archs)
+    if truth is None or numbers is None:
+        return {}
+    return {name: diagnostics.by_convolutions(values, truth.accuracy, numbers) for name, values in scores.items()}
+
+
 def make_report(
     space: SearchSpace,
     archs: np.ndarray,
@@ -120,6 +145,8 @@ def make_report(
     proxy_settings: dict[str, Any],
     run: dict[str, Any],
     truth: Truth | None,
+    diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
+    failures: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The machine-readable report.
 
@@ -131,6 +158,8 @@ def make_report(
         proxy_settings: proxy to its hyper-parameters.
         run: timing and counts.
         truth: accuracies to compare with, or None.
+        diagnoses: what `diagnose` returned.
+        failures: proxy to why it failed, by architecture.
     """
     accuracy = truth.accuracy if truth else None
     report: dict[str, Any] = {
@@ -154,8 +183,12 @@ def make_report(
         }
     for name, values in scores.items():
         entry: dict[str, Any] = {"settings": proxy_settings[name], "degenerate": int(np.sum(~np.isfinite(values)))}
+        if failures.get(name):
+            entry["failed"] = dict(failures[name])
         if truth:
             entry |= _correlation(values, truth.accuracy)
+        if name in diagnoses:
+            entry["by_convolutions"] = diagnostics.as_json(diagnoses[name])
         report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy)}
     return report
 
@@ -191,6 +224,10 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     top = [{key: value for key, value in row.items() if value is not None} for row in top]
     lines += [f"\nbest by {name}:", tabulate(top, headers="keys", floatfmt=".4f")]
+    for proxy, entry in report["proxies"].items():
+        if "failed" in entry:
+            arch, reason = next(iter(entry["failed"].items()))
+            lines.append(f"\n{proxy} failed on {len(entry['failed'])} architectures, for example {arch}: {reason}")
     if "approximation" in report:
         lines.append(f"\nnote: {report['approximation']}")
     first = f"the first call with its compilation {run['first_call_seconds']:.1f} s"
@@ -208,11 +245,25 @@ def write_all(
     scores: dict[str, np.ndarray],
     report: dict[str, Any],
     truth: Truth | None,
-) -> None:
-    """Writes scores.csv, report.json and, if there is a truth to compare with, scatter.png."""
+    diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
+) -> list[str]:
+    """Writes the files of a run and returns their names.
+
+    Always scores.csv and report.json; if there is a truth to compare with, scatter.png; with diagnoses by number of
+    convolutions, convolutions.csv and convolutions.png.
+    """
     folder = pathlib.Path(folder)
+    written = ["scores.csv", "report.json"]
     write_scores(folder / "scores.csv", space, archs, scores)
     files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     if truth:
         titles = {name: f"{name}: rho = {_interval(report['proxies'][name]['spearman'])}" for name in scores}
         plots.scatter(folder / "scatter.png", scores, truth.accuracy, titles, truth.column)
+        written.append("scatter.png")
+    numbers = _count_convolutions(space, archs)
+    if truth and diagnoses and numbers is not None:
+        rows = [row for name, found in diagnoses.items() for row in diagnostics.as_rows(found, proxy=name)]
+        diagnostics.write_csv(folder / "convolutions.csv", rows)
+        plots.by_convolutions(folder / "convolutions.png", scores, numbers, diagnoses, truth.column)
+        written += ["convolutions.csv", "convolutions.png"]
+    return written

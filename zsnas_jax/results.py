@@ -59,6 +59,10 @@ class ResultStore:
             "CREATE TABLE IF NOT EXISTS scores "
             "(arch TEXT, proxy TEXT, score REAL NOT NULL, PRIMARY KEY (arch, proxy)) WITHOUT ROWID"
         )
+        execute(
+            "CREATE TABLE IF NOT EXISTS failures "
+            "(arch TEXT, proxy TEXT, reason TEXT NOT NULL, PRIMARY KEY (arch, proxy)) WITHOUT ROWID"
+        )
         stored = {name: json.loads(value) for name, value in execute("SELECT name, value FROM settings")}
         asked = json.loads(json.dumps(settings))
         if stored:
@@ -92,6 +96,27 @@ class ResultStore:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise OSError(f"cannot write {self.path}: {error}") from error
+
+    def mark(self, proxy: str, reasons: Mapping[str, str]) -> None:
+        """Commits why a proxy failed on some architectures, by architecture; their score is -inf.
+
+        Raises:
+            OSError: if the disk fails or is full.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            rows = [(arch, proxy, reason) for arch, reason in reasons.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+
+    def failures(self, proxy: str) -> dict[str, str]:
+        """Why a proxy failed, by architecture."""
+        try:
+            return dict(self._connection.execute("SELECT arch, reason FROM failures WHERE proxy = ?", (proxy,)))
+        except sqlite3.Error as error:
+            raise _as_plain_error(self.path, error) from error
 
     def get(self, proxy: str) -> dict[str, float]:
         """All scores under a proxy, by architecture.

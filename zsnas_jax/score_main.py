@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, report, search_spaces
+from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, report, search_spaces, votes
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -25,6 +25,14 @@ def define_flags() -> None:
     flags.define_scoring_flags()
     absl_flags.DEFINE_string(
         "archs", "random:100", "all, START:STOP by published index, random:COUNT, or a file with one string a line."
+    )
+    absl_flags.DEFINE_list(
+        "votes",
+        [],
+        f"Votes, separated by commas: {', '.join(votes.VOTES)}, or experts joined by +. Their experts are scored too.",
+    )
+    absl_flags.DEFINE_string(
+        "vote_method", None, f"How votes are counted: {', '.join(votes.METHODS)}; default copeland for most."
     )
     absl_flags.DEFINE_bool(
         "share_isomorphic",
@@ -55,7 +63,10 @@ def main() -> None:
     """Reads the flags, scores, writes the results."""
     flags.configure()
     space = search_spaces.make_space(FLAGS.space)
-    chosen = proxies.make_proxies(FLAGS.proxies, weighting=FLAGS.weighting)
+    asked_votes = [votes.make_vote(name, FLAGS.vote_method) for name in FLAGS.votes]
+    names = proxies.expand(FLAGS.proxies)
+    names += list(dict.fromkeys(e for vote in asked_votes for e in vote.experts if e not in names))
+    chosen = proxies.make_proxies(names, weighting=FLAGS.weighting)
     settings = ranking.ScoreSettings(
         batch_size=FLAGS.batch_size,
         augment=FLAGS.augment,
@@ -85,10 +96,15 @@ def main() -> None:
         scores = {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}
         run = times._asdict() | {"candidates_per_step": candidates}
         hyper = {proxy.name: proxy.settings for proxy in chosen}
-        summary = report.make_report(space, archs, scores, stored, hyper, run, truth)
-        report.write_all(out, space, archs, scores, summary, truth)
+        failures = {proxy.name: store.failures(proxy.name) for proxy in chosen}
+        for vote in asked_votes:
+            scores[vote.name] = votes.vote(vote, scores)
+            hyper[vote.name] = vote._asdict()
+        diagnoses = report.diagnose(space, archs, scores, truth)
+        summary = report.make_report(space, archs, scores, stored, hyper, run, truth, diagnoses, failures)
+        written = report.write_all(out, space, archs, scores, summary, truth, diagnoses)
     print(report.as_text(summary))
-    print(f"\nwritten: {out}/ scores.csv, report.json" + (", scatter.png" if truth else ""))
+    print(f"\nwritten: {out}/ {', '.join(written)}")
 
 
 def cli() -> None:

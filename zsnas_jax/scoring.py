@@ -140,7 +140,8 @@ class Scorer(NamedTuple):
 
     Attributes:
         score: (archs [M, ...], repeats int32[M], batch) to float32[M, P]. With `resample` the batch has a leading axis
-            M. A call takes at most `capacity` candidates; fewer cost no more than their share.
+            M. A call takes at most `capacity` candidates; fewer cost no more than their share. RuntimeError says what
+            failed while it ran; what is wrong with the proxies or their input is a ValueError of the first call.
         capacity: the most candidates of a call.
         num_compilations: () to how many programs have been compiled.
     """
@@ -239,6 +240,8 @@ def make_scorer(
         )
     )
 
+    compiled: dict[Any, Callable[..., jax.Array]] = {}
+
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
         repeats = np.asarray(repeats, np.int32)
         count = len(repeats)
@@ -249,9 +252,24 @@ def make_scorer(
         deal = lambda array: np.asarray(array)[np.minimum(seats, count - 1)]
         counts = np.array([np.sum(seats[d * per_device : (d + 1) * per_device] < count) for d in range(len(devices))])
         batches = jax.tree.map(deal, batch) if resample else batch
-        dealt = np.asarray(program(counts, jax.tree.map(deal, archs), deal(repeats), batches))
+        arguments = counts, jax.tree.map(deal, archs), deal(repeats), batches
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
+        if (
+            shapes not in compiled
+        ):  # apart from running, so that what goes wrong here is told from what goes wrong there
+            compiled[shapes] = program.lower(*arguments).compile()
+        try:
+            dealt = np.asarray(compiled[shapes](*arguments))
+        except Exception as error:
+            raise RuntimeError(_last_line(error)) from error
         scores = np.empty_like(dealt)
         scores[seats] = dealt
         return scores[:count]
 
-    return Scorer(score, capacity, lambda: program._cache_size())  # type: ignore[attr-defined]
+    return Scorer(score, capacity, lambda: len(compiled))
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of a traceback that came through a callback, else the first of the message: what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if "Traceback" in str(error) else lines[0]) if lines else type(error).__name__

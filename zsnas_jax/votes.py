@@ -29,6 +29,8 @@ Array = np.ndarray | jax.Array
 _ZERO_COST = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS"
 _WRCOR = "Jing et al., WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation"
 _OWN = "own combination of experts"
+_EXPERIMENTAL = "experimental, zsnas_jax; measured in benchmarks/RESULTS.md"
+_QUARTET = ("gcor_first5", "wrcor", "log_params", "neg_log_fisher")
 
 
 class Vote(NamedTuple):
@@ -56,24 +58,26 @@ VOTES: Mapping[str, Vote] = MappingProxyType(
         "zerocost": Vote("zerocost", ("synflow", "jaccor", "snip"), "copeland", None, False, _ZERO_COST),
         "spw": Vote("spw", ("synflow", "pnorm", "wrcor"), "copeland", None, False, _WRCOR),
         "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
+        "quartet": Vote("quartet", _QUARTET, "z_score_sum", (2.0, 1.0, 0.5, 0.5), True, _EXPERIMENTAL),
     }
 )
-"""The published votes by name."""
+"""The votes that have a name: three published ones, and an experimental one whose experts share one pass."""
 
 
 def make_vote(
-    name_or_experts: str | Sequence[str], method: str = "copeland", weights: Sequence[float] | None = None
+    name_or_experts: str | Sequence[str], method: str | None = None, weights: Sequence[float] | None = None
 ) -> Vote:
-    """A published vote, the same experts put together in another way, or experts of your own.
+    """A vote that has a name, the same experts put together in another way, or experts of your own.
 
     Args:
-        name_or_experts: a name in `VOTES` ("sjw"), or experts: a sequence, or a string with commas ("wrcor,snip,zen").
-        method: a key of `METHODS`.
+        name_or_experts: a name in `VOTES` ("sjw"), or experts: a sequence, or a string with commas or plus signs
+            ("wrcor,snip,zen", "wrcor+snip+zen").
+        method: a key of `METHODS`; None: the named vote's own, else "copeland".
         weights: a finite factor above 0 for each expert; None: all 1.
 
     Returns:
-        The vote. Its name is the published name or the experts joined by "+", a weight w as "w*expert", then
-        ":method" unless that is "copeland".
+        The vote. Its name is its name in `VOTES`, or the experts joined by "+", a weight w as "w*expert"; then
+        ":method" unless that is the default.
 
     Raises:
         ValueError: for a name that is not in `VOTES`; no expert, an empty name, one given twice; an unknown method; a
@@ -81,6 +85,10 @@ def make_vote(
             or not finite and above 0.
     """
     published, experts = _parse(name_or_experts)
+    default = published.method if published else "copeland"
+    if published and method in (None, default) and weights is None:
+        return published
+    method = method or default
     factors = None if weights is None else tuple(float(weight) for weight in weights)
     _check(experts, method, factors)
     if factors is None:
@@ -88,7 +96,7 @@ def make_vote(
     else:
         stem = "+".join(f"{factor}*{expert}" for factor, expert in zip(factors, experts, strict=True))
     return Vote(
-        name=stem if method == "copeland" else f"{stem}:{method}",
+        name=stem if method == default else f"{stem}:{method}",
         experts=experts,
         method=method,
         weights=factors,
@@ -104,9 +112,10 @@ def _parse(name_or_experts: str | Sequence[str]) -> tuple[Vote | None, tuple[str
     text = name_or_experts.strip()
     if text in VOTES:
         return VOTES[text], VOTES[text].experts
-    if "," not in text:
-        raise ValueError(f"unknown vote {text!r}: allowed are {', '.join(VOTES)}, or experts separated by commas")
-    return None, tuple(part.strip() for part in text.split(","))
+    separator = "," if "," in text else "+"
+    if separator not in text:
+        raise ValueError(f"unknown vote {text!r}: allowed are {', '.join(VOTES)}, or experts joined by commas or +")
+    return None, tuple(part.strip() for part in text.split(separator))
 
 
 def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:

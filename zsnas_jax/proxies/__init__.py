@@ -16,6 +16,7 @@ from zsnas_jax.proxies.activation import (
     swap_regularized,
     treated_proxy,
 )
+from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, zen
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
@@ -29,10 +30,25 @@ _FACTORIES = (
     *(phi, zen, bt, bndlent),
     *(params, flops),
     *(acor, gcor, rcor, wrcor),
+    *(gcor_first2, gcor_first5, log_params, neg_log_fisher),
 )
 PROXIES: Mapping[str, Callable[..., Proxy]] = MappingProxyType({f.__name__: f for f in _FACTORIES})
 
-__all__ = ["PROXIES", "WEIGHTINGS", "make_proxies", "response_correlation", "treated_proxy", *PROXIES]
+__all__ = [
+    "PROXIES",
+    "WEIGHTINGS",
+    "expand",
+    "gcor_first",
+    "make_proxies",
+    "response_correlation",
+    "treated_proxy",
+    *PROXIES,
+]
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """The names, or every one where they are "all"."""
+    return list(PROXIES) if list(names) == ["all"] else list(names)
 
 
 def make_proxies(names: Sequence[str], *, weighting: str = "expb2t") -> tuple[Proxy, ...]:
@@ -41,7 +57,7 @@ def make_proxies(names: Sequence[str], *, weighting: str = "expb2t") -> tuple[Pr
     Raises:
         ValueError: for an unknown name, a name given twice, or no name.
     """
-    names = list(PROXIES) if list(names) == ["all"] else names
+    names = expand(names)
     unknown = [name for name in names if name not in PROXIES]
     if unknown or not names:
         raise ValueError(

@@ -1,11 +1,13 @@
-"""Experimental proxies: response correlations of some layers, with a count exponent below the papers' 1.
+"""Experimental proxies: response correlations of some layers at a count exponent below 1, and logarithms.
 
-All are recipes of `response_correlation`, from the same forward and backward pass as WRCor. With lambda = 0 the score
+Recipes of `response_correlation`, from the same forward and backward pass as WRCor. With lambda = 0 the score
 log|det(K / c)| forgets how many sites there are, and measures only how alike the pictures look; lambda = 0.1 lets the
 count in a little. What they are worth is measured in benchmarks/RESULTS.md; none is from a paper.
 """
 
 from collections.abc import Sequence
+
+import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.proxies.response import response_correlation
@@ -37,3 +39,17 @@ def gcor_first2() -> Proxy:
 def _recipe(name: str, responses: Sequence[str], layers: Sequence[int], count_exponent: float) -> Proxy:
     proxy = response_correlation(name, responses=responses, layers=list(layers), count_exponent=count_exponent)
     return proxy._replace(reference=_REFERENCE)
+
+
+def log_params() -> Proxy:
+    """Log Params: the order of `params`, on a scale on which sums of z-scores make sense."""
+    return Proxy("log_params", lambda r: jnp.log(jnp.float32(r.subject.num_params)), frozenset(), {}, _REFERENCE)
+
+
+def neg_log_fisher() -> Proxy:
+    """-log Fisher: how quiet the gradients are. -inf where no weight has a gradient.
+
+    It ranks badly alone, since small networks are quiet; beside size and diversity it tells, of networks that are
+    equally large and diverse, those through which the signal passes more easily.
+    """
+    return Proxy("neg_log_fisher", lambda r: -jnp.log(r.fisher), frozenset({"fisher"}), {}, _REFERENCE)

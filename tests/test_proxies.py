@@ -1,0 +1,163 @@
+"""Conformance of every proxy: golden values, the dispatched network against the static one, degenerate cells."""
+
+import functools
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from zsnas_jax import proxies, scoring
+from zsnas_jax.initializers import INITIALIZERS, draw_kernels
+from zsnas_jax.proxies import function_space
+from zsnas_jax.reading import read
+from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.search_spaces.nasbench201_network import is_active, select_params
+from zsnas_jax.subject import Subject
+from zsnas_jax.treatments import Treatment
+
+SPACE = nasbench201.space()
+GOLDEN = (
+    *("pnorm", "pgnorm", "snip", "grasp", "synflow", "fisher", "jaccor", "epe", "phi", "zen", "bt"),
+    *("lydyniso", "dyniso", "netsens", "naswot", "acor", "gcor", "rcor", "wrcor"),
+)
+# Our scores that are a monotone function of the golden number, and the golden number through that function.
+THROUGH = {"synflow": np.log, "phi": np.log1p, "wrcor": lambda score: score + 16 * np.log(2)}
+# Rounding flips ReLUs that sit near zero, and these amplify it; in float64 every value agrees to 1e-12.
+LOOSE = {"fisher": 1e-2, "grasp": 5e-3, "epe": 3e-3}
+LOG_DETERMINANTS = {"naswot", "acor", "gcor", "rcor", "wrcor"}
+UNDEFINED = {"synflow", "jaccor", "epe", "dyniso", "naswot", "acor", "gcor", "rcor", "wrcor"}
+
+
+def golden_noise(seed, batch_size):
+    draw = lambda i: np.random.default_rng([seed, 900 + i]).standard_normal((batch_size, 32, 32, 3)).astype(np.float32)
+    return jnp.asarray(draw(0)), jnp.asarray(draw(1))
+
+
+@functools.cache
+def golden_program():
+    """Scores of all golden proxies of a cell with given weights and noise, as one compiled program."""
+    chosen = [proxies.dyniso(num_samples=4) if name == "dyniso" else proxies.PROXIES[name]() for name in GOLDEN]
+    needs = frozenset().union(*(proxy.needs for proxy in chosen))
+    observe = {name: statistic for proxy in chosen for name, statistic in proxy.observe.items()}
+    of_noise = {name: getattr(function_space, f"{name}_of_noise") for name in ("phi", "zen", "bt")}
+
+    @jax.jit
+    def score(params, batch, arch, noise):
+        subject = Subject(
+            module=SPACE.make_network(10),
+            variables={"params": params},
+            batch=batch,
+            args=(arch,),
+            key=jax.random.key(0),
+            treatment=Treatment(),
+            layer_of=SPACE.layer_of,
+            is_active=lambda path: is_active(path, arch),
+            num_params=0,
+            num_flops=0,
+        )
+        reading = read(subject, needs, observe)
+        scores = [of_noise[p.name](subject, noise) if p.name in of_noise else p.score(reading) for p in chosen]
+        return scoring.degenerate_to_minus_inf(jnp.stack(scores))
+
+    return score
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_golden_values(number):
+    cell = golden.cells()[number]
+    arguments = golden.nasbench201_params(cell["seed"]), golden.batch(16), jnp.asarray(SPACE.decode(cell["arch"]))
+    scores = golden_program()(*arguments, golden_noise(cell["seed"], 16))
+    for name, score in zip(GOLDEN, np.asarray(scores), strict=True):
+        expected = cell["scores"][name]
+        if expected is None or (name == "synflow" and expected == 0):
+            assert score == -np.inf, name
+            continue
+        expected = THROUGH.get(name, lambda score: score)(expected)
+        rtol, atol = (0, 0.05) if name in LOG_DETERMINANTS else (LOOSE.get(name, 1e-3), 1e-6)
+        np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=name)
+
+
+ALL = proxies.make_proxies(["all"])
+NAMES = [proxy.name for proxy in ALL]
+KEY = jax.random.key(3)
+CELLS = [(3, 0, 2, 1, 4, 3), (2, 3, 0, 0, 1, 4), (0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1)]
+
+
+BATCH = tiny.batch(batch_size=8)
+
+
+@functools.cache
+def drawn(initializer):
+    """The parameters of the dispatched tiny network under an initialisation."""
+    network = tiny.network()
+    params = jax.jit(network.init)(KEY, BATCH.image[:1], jnp.zeros(6, jnp.int32))["params"]
+    return draw_kernels(KEY, params, INITIALIZERS[initializer])
+
+
+def score_tiny(params, arch, chosen=ALL, active=lambda path: True):
+    network = tiny.network()
+    subject = tiny.subject(network, {"params": params}, BATCH, arch, layer_of=network.layer_of, is_active=active)
+    return scoring.score_subject(subject._replace(num_params=1000, num_flops=1), chosen)
+
+
+@functools.cache
+def dispatched_program():
+    return jax.jit(lambda params, arch: score_tiny(params, arch, active=lambda path: is_active(path, arch)))
+
+
+def dispatched_scores(initializer, arch):
+    """All scores of the tiny network whose operations are chosen at run time, by name."""
+    scores = dispatched_program()(drawn(initializer), jnp.array(arch))
+    return dict(zip(NAMES, np.asarray(scores), strict=True))
+
+
+SLOW = {"grasp", "dyniso", "zico", "bt", "phi", "bndlent", "sam_nwot", "sam_swap", "nir_nwot", "nir_swap"}
+
+
+@pytest.mark.parametrize(("arch", "left_out"), [(CELLS[0], set()), (CELLS[1], SLOW)], ids=str)
+def test_a_static_network_scores_as_the_dispatched_one(arch, left_out):
+    chosen = [proxy for proxy in ALL if proxy.name not in left_out]
+    alone = jax.jit(lambda params: score_tiny(params, arch, chosen))
+    for initializer in INITIALIZERS:
+        static = np.asarray(alone(select_params(drawn(initializer), arch)))
+        others = dispatched_scores(initializer, arch)
+        for proxy, one in zip(chosen, static, strict=True):
+            message = f"{proxy.name} {initializer}"
+            np.testing.assert_allclose(one, others[proxy.name], rtol=5e-3, atol=1e-3, err_msg=message)
+        assert np.isfinite(static).all(), static
+
+
+def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value():
+    scores = dispatched_scores("kaiming_uniform", CELLS[2])
+    assert not np.isnan(list(scores.values())).any()
+    own = {"sam_nwot", "nir_nwot", "ncd_nwot", "gcor_first2", "gcor_first5", "neg_log_fisher"}
+    assert {name for name, score in scores.items() if score == -np.inf} == UNDEFINED | own
+    assert all(scores[name] == 0 for name in ("pgnorm", "snip", "grasp", "fisher", "phi", "netsens", "zico"))
+
+
+def test_a_cell_of_skips_lacks_only_what_needs_convolutions():
+    scores = dispatched_scores("kaiming_uniform", CELLS[3])
+    assert {name for name, score in scores.items() if not np.isfinite(score)} <= {"gcor_first2", "gcor_first5"}
+
+
+@pytest.mark.parametrize("names", [["snip"], ["naswot", "swap"]])
+def test_a_subset_scores_as_the_whole_set(names):
+    chosen = proxies.make_proxies(names)
+    active = lambda path: is_active(path, jnp.array(CELLS[0]))
+    scores = jax.jit(lambda params, arch: score_tiny(params, arch, chosen, active))(
+        drawn("kaiming_uniform"), jnp.array(CELLS[0])
+    )
+    whole = dispatched_scores("kaiming_uniform", CELLS[0])
+    np.testing.assert_allclose(scores, [whole[name] for name in names], rtol=1e-3)
+
+
+def test_every_proxy_says_what_it_is():
+    for name, factory in proxies.PROXIES.items():
+        proxy = factory()
+        assert proxy.name == name and proxy.reference and factory.__doc__.strip()
+        assert isinstance(proxy.settings, dict)
+    with pytest.raises(TypeError):
+        proxies.zico(3)  # hyper-parameters are named
