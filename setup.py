@@ -32,7 +32,7 @@ setuptools.setup(
         "zsnas_jax.proxies",
         "zsnas_jax.search_spaces",
     ],
-    package_data={"zsnas_jax": ["py.typed"]},
+    package_data={"zsnas_jax": ["py.typed"], "zsnas_jax.benchmarks": ["paper_tables.csv", "nasbench201_scores.npz"]},
     install_requires=[
         "absl-py>=2",
         "chex>=0.1.90",
@@ -53,6 +53,8 @@ setuptools.setup(
         "test": DEMO + TEST,
         "dev": DEMO + TEST + ["ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
     },
-    entry_points={"console_scripts": ["score_main = zsnas_jax.score_main:cli"]},
+    entry_points={
+        "console_scripts": ["score_main = zsnas_jax.score_main:cli", "reproduce_main = zsnas_jax.reproduce_main:cli"]
+    },
     zip_safe=False,
 )

@@ -6,11 +6,23 @@ import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
+from zsnas_jax.benchmarks.scores import shipped_scores
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
 
-BENCHMARKS: Mapping[str, Callable[[], TabularBenchmark]] = MappingProxyType({"analog": from_analog_nasbench})
+BENCHMARKS: Mapping[str, Callable[[], TabularBenchmark]] = MappingProxyType(
+    {"analog": from_analog_nasbench, "nasbench201_scores": shipped_scores}
+)
 
-__all__ = ["BENCHMARKS", "TabularBenchmark", "from_analog_nasbench", "from_csv", "from_nats", "load", "open_benchmark"]
+__all__ = [
+    "BENCHMARKS",
+    "TabularBenchmark",
+    "from_analog_nasbench",
+    "from_csv",
+    "from_nats",
+    "load",
+    "open_benchmark",
+    "shipped_scores",
+]
 
 
 def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:

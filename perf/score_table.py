@@ -3,16 +3,24 @@
     python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --archs=0:1000
     python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz
 
-A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out.
+A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out. Then
+
+    python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --export=benchmarks/nasbench201_scores.npz
+
+writes what there is as the table that `benchmarks.shipped_scores` reads.
 """
 
+import hashlib
+import json
 import pathlib
+from typing import Any
 
 from absl import app
 from absl import flags as absl_flags
 import numpy as np
 
-from zsnas_jax import datasets, flags, proxies, ranking, search_spaces
+from zsnas_jax import datasets, flags, proxies, ranking, report, search_spaces
+from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.proxies.response import response_correlation
 from zsnas_jax.results import ResultStore
 
@@ -38,8 +46,29 @@ def _stages() -> list[proxies.Proxy]:
     ]
 
 
+def export(store: ResultStore, stored: dict[str, Any]) -> None:
+    """Writes the proxies of which every cell of --archs has a score; others are named and left out."""
+    space = search_spaces.make_space("nasbench201")
+    names = [space.encode(arch) for arch in space.from_index(np.arange(space.num_archs))]
+    wanted = [p.name for group in GROUPS for p in _chosen(group)]
+    columns = {}
+    for proxy in wanted:
+        scores = store.get(proxy)
+        if len(scores) == len(names):
+            columns[proxy] = np.array([scores[name] for name in names], np.float32)
+        else:
+            print(f"left out: {proxy} has {len(scores)} of {len(names)} scores")
+    source = json.dumps({"settings": stored, "versions": report.versions()})
+    digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
+    TabularBenchmark(columns, "nasbench201", "nasbench201_scores", source, digest).save(FLAGS.export)
+
+
+def _chosen(group: str) -> list[proxies.Proxy]:
+    return list(proxies.make_proxies(GROUPS[group].split(","))) + (_stages() if group == "one_pass" else [])
+
+
 def main(_: list[str]) -> None:
-    """Scores what is missing, group by group."""
+    """Scores what is missing, group by group, or exports."""
     flags.configure()
     space = search_spaces.make_space("nasbench201")
     settings = ranking.ScoreSettings()
@@ -48,11 +77,11 @@ def main(_: list[str]) -> None:
     groups = FLAGS.groups or list(GROUPS)
     stored = ranking.stored_settings(settings, space, source, pathlib.Path(FLAGS.dataset).stem)
     with ResultStore(FLAGS.out, stored) as store:
+        if FLAGS.export:
+            export(store, stored)
+            return
         for group in groups:
-            chosen = list(proxies.make_proxies(GROUPS[group].split(",")))
-            if group == "one_pass":
-                chosen += _stages()
-            scores, times = ranking.score_archs(store, space, archs, chosen, source, settings)
+            scores, times = ranking.score_archs(store, space, archs, _chosen(group), source, settings)
             print(group, times, np.isfinite(scores).mean(0), flush=True)
 
 
@@ -60,4 +89,5 @@ if __name__ == "__main__":
     flags.define_scoring_flags()
     absl_flags.DEFINE_string("archs", "all", "As in score_main.")
     absl_flags.DEFINE_list("groups", [], f"Which groups, default all: {', '.join(GROUPS)}.")
+    absl_flags.DEFINE_string("export", None, "Path of the table to write from what is scored, instead of scoring.")
     app.run(main)

@@ -38,6 +38,17 @@ def test_static_and_dispatched_networks_are_one(dispatched, arch):
     chex.assert_trees_all_close(logits(jnp.array(arch)), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_pruned_cell_computes_the_same_at_the_start():
+    """With biases of zero, as drawn; a dead convolution's bias would reach the output once it is trained."""
+    network, batch = tiny.network(), tiny.batch()
+    params = jax.jit(network.init)(jax.random.key(0), batch.image, jnp.zeros(6, jnp.int32))["params"]
+    logits = jax.jit(lambda arch: network.apply({"params": params}, batch.image, arch))
+    for arch in [(0, 2, 3, 1, 3, 2), (3, 0, 0, 2, 0, 4), (0, 0, 3, 3, 2, 1), (3, 3, 3, 0, 0, 0)]:
+        pruned = nasbench201.prune(arch)
+        assert (pruned != arch).any()
+        chex.assert_trees_all_close(logits(jnp.array(arch)), logits(jnp.array(pruned)), rtol=1e-5, atol=1e-6)
+
+
 def test_static_and_dispatched_networks_draw_alike():
     network, image = tiny.network(), tiny.batch().image
     every = jax.jit(lambda: network.init(jax.random.key(0), image, jnp.zeros(6, jnp.int32))["params"])()

@@ -211,5 +211,5 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     assert [row["arch"] for row in rows] == [one, twin]
     assert rows[0]["wrcor"] == rows[1]["wrcor"] != "-inf"
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "isomorphic architectures share" in report["approximation"] and "isomorphic architectures share" in out
+    assert "score of their pruned form" in report["approximation"] and "score of their pruned form" in out
     assert pathlib.Path(tmp_path / "out" / "scatter.png").exists()

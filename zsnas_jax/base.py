@@ -73,6 +73,7 @@ class SearchSpace(NamedTuple):
         encode: arch to its published string.
         decode: string to arch; ValueError that names the bad part.
         isomorphism_key: arch to a string that isomorphic architectures share.
+        prune: arch to the one without operations that do nothing, whose network computes the same.
         num_params: (arch, num_classes) to trainable parameters.
         num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
         make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `treatment`
@@ -93,6 +94,7 @@ class SearchSpace(NamedTuple):
     encode: Callable[[Arch], str]
     decode: Callable[[str], Arch]
     isomorphism_key: Callable[[Arch], str]
+    prune: Callable[[Arch], Arch]
     num_params: Callable[[Arch, int], int]
     num_flops: Callable[[Arch, int, int], int]
     make_network: Callable[..., Any]

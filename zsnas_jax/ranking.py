@@ -38,8 +38,8 @@ class ScoreSettings:
         repeats: how many initialisations a score is the mean of.
         resample: whether every architecture and repeat draws its own batch.
         seed: of weights and batches.
-        share_isomorphic: whether isomorphic architectures share the score of the first of their class. An
-            approximation: classes mix cells whose dead convolutions differ.
+        share_isomorphic: whether an architecture has the score of its pruned form, without operations that do
+            nothing, which isomorphic architectures then share.
     """
 
     batch_size: int = 64
@@ -157,14 +157,14 @@ def stored_settings(settings: ScoreSettings, space: SearchSpace, source: Picture
 
 
 def _representatives(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
-    """For each architecture the first of its isomorphism class in the published order, int32[A, G]."""
+    """For each architecture the first in published order of those that are isomorphic once pruned, int32[A, G]."""
     if not (space.num_archs and space.from_index):
         raise ValueError(f"share_isomorphic needs a space that can be enumerated, {space.name} cannot")
-    everything = np.asarray(space.from_index(np.arange(space.num_archs)))
     first: dict[str, np.ndarray] = {}
-    for arch in everything:
-        first.setdefault(space.isomorphism_key(arch), arch)
-    return np.stack([first[space.isomorphism_key(arch)] for arch in archs])
+    for arch in np.asarray(space.from_index(np.arange(space.num_archs))):
+        if np.array_equal(space.prune(arch), arch):
+            first.setdefault(space.isomorphism_key(arch), arch)
+    return np.stack([first[space.isomorphism_key(space.prune(arch))] for arch in archs])
 
 
 def score_archs(

@@ -172,7 +172,7 @@ def make_report(
         "proxies": {},
     }
     if settings.get("share_isomorphic"):
-        report["approximation"] = "isomorphic architectures share the score of the first of their class"
+        report["approximation"] = "architectures have the score of their pruned form, which isomorphic ones share"
     if truth:
         report["benchmark"] = {
             "name": truth.benchmark.name,

@@ -37,7 +37,7 @@ def define_flags() -> None:
     absl_flags.DEFINE_bool(
         "share_isomorphic",
         False,
-        "Isomorphic architectures share the score of the first of their class (approximation).",
+        "Architectures have the score of their pruned form, which isomorphic ones share.",
     )
 
 

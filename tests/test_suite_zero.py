@@ -1,0 +1,68 @@
+"""Another implementation's values: the importer, and the comparison by rank."""
+
+import csv
+import dataclasses
+
+import golden
+import numpy as np
+import pytest
+
+from zsnas_jax import agreement, files
+from zsnas_jax.benchmarks.suite_zero import from_suite_zero
+from zsnas_jax.search_spaces import nasbench201
+
+
+def rows_of(folder, name):
+    with open(folder / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def small_table(path):
+    lines = ["index,params,l2_norm,plain,zen", "0,0.13,4,1,1", "2,0.8,-1e8,1,2", "1,0.7,5,1,3", "5,0.6,5,1,"]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_another_implementation_is_compared_by_rank_over_common_cells(tmp_path):
+    theirs = from_suite_zero(small_table(tmp_path / "zero.csv"))
+    assert list(theirs.columns) == ["params", "pnorm", "zen"] and theirs.checksum == files.sha256(tmp_path / "zero.csv")
+    name = lambda index: nasbench201.encode(nasbench201.from_index(index))
+    ours = {"params": {name(0): 10, name(1): 20, name(2): 30, name(7): 5}, "pnorm": {name(1): -np.inf, name(2): 1}}
+    params, pnorm, zen = agreement.agreement(ours, theirs, nasbench201.space())
+    assert (params["common"], params["ours_undefined"], params["spearman"]) == (3, 0, pytest.approx(1))
+    assert (pnorm["common"], pnorm["ours_undefined"], pnorm["theirs_failed"]) == (2, 1, 1)
+    assert pnorm["spearman"] is None and zen["common"] == 0
+    agreement.write(tmp_path, [params, pnorm, zen], "cifar10, batch 4", theirs)
+    assert [row["proxy"] for row in rows_of(tmp_path, "suite_zero")] == ["params", "pnorm", "zen"]
+    text = (tmp_path / "suite_zero.md").read_text()
+    assert "| params  | 3        | 0" in text and theirs.checksum in text and "cifar10, batch 4" in text
+    with pytest.raises(ValueError, match=r"zero\.csv is of space nasbench101, the scores of nasbench201"):
+        agreement.agreement(ours, dataclasses.replace(theirs, space="nasbench101"), nasbench201.space())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arch,zen\n", r"bad\.csv lacks a column 'index', or one of epe_nas.*: it has arch, zen"),
+        ("index,zen\n20000,1\n", r"bad\.csv, line 2: index 20000 is out of range: allowed are 0 to 15624"),
+        ("index,zen\n3,1\n4,high\n", r"bad\.csv, line 3: could not convert string to float: 'high'"),
+    ],
+)
+def test_a_bad_file_of_values_is_refused(text, message, tmp_path):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        from_suite_zero(tmp_path / "bad.csv")
+    (tmp_path / "bad.csv.gz").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.csv\.gz is not a CSV file"):
+        from_suite_zero(tmp_path / "bad.csv.gz")
+    with pytest.raises(FileNotFoundError, match=r"suite_zero file .*none\.csv does not exist"):
+        from_suite_zero(tmp_path / "none.csv")
+
+
+def test_published_values_agree_with_what_needs_no_weights():
+    theirs = from_suite_zero(golden.shared_file("data/nasbench201_suite_zero_cifar10.csv.gz"))
+    space, archs = nasbench201.space(), nasbench201.from_index(np.arange(200))
+    ours = {"params": {space.encode(arch): int(space.num_params(arch, 10)) for arch in archs}}
+    found = {record["proxy"]: record for record in agreement.agreement(ours, theirs, space)}
+    assert found["params"]["common"] > 100 and found["params"]["spearman"] > 0.9999
+    assert sum(np.isneginf(column).sum() for column in theirs.columns.values()) == 4  # that failed in theirs
