@@ -25,7 +25,8 @@ def test_named_files_exist(name):
 
 
 def test_every_flag_in_the_readme_exists():
-    sources = (ROOT / "zsnas_jax" / "flags.py").read_text() + (ROOT / "zsnas_jax" / "score_main.py").read_text()
+    read = lambda name: (ROOT / "zsnas_jax" / name).read_text()
+    sources = read("flags.py") + read("score_main.py") + read("reproduce_main.py")
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
-        for flag in re.findall(r"score_main.*?--(\w+)", block):
+        for flag in re.findall(r"--(\w+)", block):
             assert f'"{flag}"' in sources, flag

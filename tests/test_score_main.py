@@ -136,8 +136,14 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures, change, 
     ("flags", "message"),
     [
         (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
-        (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are acor, gcor, rcor, wrcor"),
+        (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
         (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
+        (["--norm=rms"], "unknown norm 'rms': allowed are bn, ln, gn16"),
+        (["--mask_rate=1"], "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
+        (["--activation=sine"], "unknown activation 'sine': allowed are relu, gelu, leaky_relu"),
+        (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
+        (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
+        (["--votes=sjw", "--vote_method=borda"], "'borda'"),
         (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal"),
         (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
         (["--repeats=0"], "repeats is 0: at least 1"),
@@ -153,7 +159,10 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures, change, 
         (["--dataset=small.npz", "--batch_size=64"], "small.npz has 20 pictures, fewer than a batch of 64"),
         (["--dataset=small.npz", "--num_classes=5"], "label 9 does not fit 5 classes"),
         (["--dataset=imagenet16_120", "--data_dir=."], "imagenet_resized/16x16 is not prepared as array_record"),
-        (["--benchmark=nowhere.csv"], "unknown benchmark 'nowhere.csv': allowed are analog or an existing path"),
+        (
+            ["--benchmark=nowhere.csv"],
+            "unknown benchmark 'nowhere.csv': allowed are analog, nasbench201_scores or an existing path",
+        ),
         (["--benchmark=part.csv"], "has no cifar10_test_200_mean for architecture"),
         (
             ["--benchmark_column=svhn"],
@@ -194,7 +203,7 @@ def test_more_random_cells_contain_the_fewer():
 def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     classes = {}
     for arch in nasbench201.from_index(np.arange(200)):
-        classes.setdefault(nasbench201.isomorphism_key(arch), []).append(nasbench201.encode(arch))
+        classes.setdefault(nasbench201.isomorphism_key(nasbench201.prune(arch)), []).append(nasbench201.encode(arch))
     one, twin = next(members for members in classes.values() if len(members) > 1)[:2]
     (tmp_path / "archs.txt").write_text("\n".join([one, twin, one]))
     flags = [
@@ -204,12 +213,21 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
         "--resample",
         "--augment",
         "--share_isomorphic",
+        "--votes=naswot+swap+params",
+        "--norm=ln",
+        "--mask_rate=0.5",
+        "--activation=gelu",
     ]
     code, out, err = run(*flags, "--out=out", cwd=tmp_path)
     assert code == 0, err
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
     assert [row["arch"] for row in rows] == [one, twin]
     assert rows[0]["wrcor"] == rows[1]["wrcor"] != "-inf"
+    assert list(rows[0]) == ["index", "arch", "wrcor", "naswot", "swap", "params", "naswot+swap+params"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (
+        report["settings"]["norm"] == "ln"
+        and report["proxies"]["naswot+swap+params"]["settings"]["method"] == "copeland"
+    )
     assert "score of their pruned form" in report["approximation"] and "score of their pruned form" in out
     assert pathlib.Path(tmp_path / "out" / "scatter.png").exists()

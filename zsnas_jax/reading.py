@@ -112,21 +112,25 @@ def read(subject: Subject, needs: frozenset[str], observe: Mapping[str, Callable
         raise ValueError(f"{', '.join(sorted(needs & _WITH_LABELS))}: labels are needed, the batch has none")
     statistics = dict(observe) | ({"correlation": response_matrix} if "activations" in needs else {})
     slots = _site_slots(subject) if "gradients" in needs else {}
-    fisher_slots = _fisher_slots(subject.params) if "fisher" in needs else {}
+    # Only what is asked for is differentiated by: XLA does not drop all of a gradient that nobody reads.
+    inputs: dict[str, Any] = {"slots": slots} if slots else {}
+    inputs |= {"fisher": _fisher_slots(subject.params)} if "fisher" in needs else {}
+    inputs |= {"params": subject.params} if "kernel_gradients" in needs else {}
+    inputs |= {"image": subject.batch.image} if "jacobian" in needs else {}
+    places: dict[str, list[tuple[Path, bool]]] = {}
 
-    def forward(slots: Any, fisher_slots: Any, params: Any, image: jax.Array) -> Any:
-        tree = unflatten_dict({**slots, **fisher_slots})
+    def forward(inputs: dict[str, Any]) -> Any:
+        image, params = inputs.get("image", subject.batch.image), inputs.get("params", subject.params)
+        tree = unflatten_dict({**inputs.get("slots", {}), **inputs.get("fisher", {})})
         logits, observed = run(subject, image, params=params, slots=tree, observe={Site: statistics})
         arrays = {name: [(o.times, o.value) for o in seen] for name, seen in observed.items()}
         places.update({name: [(o.path, o.scanned) for o in seen] for name, seen in observed.items()})
         return logits, arrays
 
-    places: dict[str, list[tuple[Path, bool]]] = {}
-    inputs = slots, fisher_slots, subject.params, subject.batch.image
-    if needs & (_WITH_LOSS | {"jacobian"}):
-        logits, pullback, arrays = jax.vjp(forward, *inputs, has_aux=True)
+    if inputs:
+        logits, pullback, arrays = jax.vjp(forward, inputs, has_aux=True)
     elif statistics:
-        logits, arrays = forward(*inputs)
+        logits, arrays = forward(inputs)
     else:
         return Reading(subject)
     observed = {
@@ -135,21 +139,18 @@ def read(subject: Subject, needs: frozenset[str], observe: Mapping[str, Callable
     }
     if statistics and not observed:
         raise ValueError(f"{type(subject.module).__name__} has no response site: mark one with Site")
-    gradients: dict[Path, jax.Array] = {}
-    fishers: dict[Path, jax.Array] = {}
-    kernel_gradients, jacobian = None, None
+    gradients: dict[str, Any] = {}
     if needs & _WITH_LOSS:
-        loss_gradient = jax.grad(mean_cross_entropy)(logits, subject.batch.label)
-        gradients, fishers, kernel_gradients, _ = pullback(loss_gradient)
-    if "jacobian" in needs:
-        jacobian = pullback(jnp.ones_like(logits))[3].reshape(len(logits), -1)
+        gradients = pullback(jax.grad(mean_cross_entropy)(logits, subject.batch.label))[0]
+    jacobian = pullback(jnp.ones_like(logits))[0]["image"].reshape(len(logits), -1) if "jacobian" in needs else None
     activations = _by_layer(observed["correlation"], subject) if "activations" in needs else None
+    by_layer = _slots_by_layer({path: gradients["slots"][path] for path in slots}, subject) if slots else None
     return Reading(
         subject,
-        ResponseMatrices(activations, _slots_by_layer({p: gradients[p] for p in slots}, subject) if slots else None),
+        ResponseMatrices(activations, by_layer),
         observed,
-        kernel_gradients,
-        sum(leaf.sum() for leaf in fishers.values()) if fishers else None,
+        gradients.get("params"),
+        sum(leaf.sum() for leaf in gradients["fisher"].values()) if "fisher" in needs else None,
         jacobian,
     )
 
