@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "zsnas_jax" / "__init__.py").read_text()).group(1)
 
 DEMO = ["analog-nasbench>=0.1.3"]
-TEST = ["pytest>=8", "hypothesis>=6", "nats-bench>=1.8"]
+TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "nats-bench>=1.8"]
 
 setuptools.setup(
     name="zsnas-jax",
@@ -30,6 +30,7 @@ setuptools.setup(
         "zsnas_jax.benchmarks",
         "zsnas_jax.datasets",
         "zsnas_jax.proxies",
+        "zsnas_jax.reproduction",
         "zsnas_jax.search_spaces",
     ],
     package_data={"zsnas_jax": ["py.typed"], "zsnas_jax.benchmarks": ["paper_tables.csv", "nasbench201_scores.npz"]},

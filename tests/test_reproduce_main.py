@@ -24,9 +24,10 @@ def rows_of(folder, name):
 DRIVER = """
 import os, signal, sys
 import tiny
-from zsnas_jax import flags, reproduce, reproduce_main, results, search_spaces
+from zsnas_jax import flags, reproduce_main, results, search_spaces
+from zsnas_jax.reproduction import tables as paper_tables
 search_spaces.make_space = lambda name: tiny.space()
-reproduce.GROUPS = (("params",), ("pnorm",))
+paper_tables.GROUPS = (("params",), ("pnorm",))
 if deaths := int(os.environ.get("DIE_AFTER", 0)):
     add, calls = results.ResultStore.add, []
     def add_and_die(*args):

@@ -7,8 +7,9 @@ import golden
 import numpy as np
 import pytest
 
-from zsnas_jax import agreement, files
+from zsnas_jax import files
 from zsnas_jax.benchmarks.suite_zero import from_suite_zero
+from zsnas_jax.reproduction import agreement
 from zsnas_jax.search_spaces import nasbench201
 
 

@@ -1,0 +1,76 @@
+"""Importer of NAS-Bench-Suite-Zero's proxies of NAS-Bench-201: another implementation's values, under our names."""
+
+from collections.abc import Mapping
+import csv
+import gzip
+import os
+import pathlib
+from types import MappingProxyType
+import zlib
+
+import numpy as np
+
+from zsnas_jax import files
+from zsnas_jax.benchmarks.tabular import TabularBenchmark
+from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS
+
+PROXIES: Mapping[str, str] = MappingProxyType(
+    {
+        "epe_nas": "epe",
+        "fisher": "fisher",
+        "flops": "flops",
+        "grad_norm": "pgnorm",
+        "grasp": "grasp",
+        "jacov": "jaccor",
+        "l2_norm": "pnorm",
+        "nwot": "naswot",
+        "params": "params",
+        "snip": "snip",
+        "synflow": "synflow",
+        "zen": "zen",
+    }
+)
+"""Its names to ours. Its `plain`, sum W * g, has no counterpart here."""
+
+_FAILED = -1e8
+
+
+def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
+    """A CSV, plain or gzipped, with a column `index` (published order) and one a proxy, named as in `PROXIES`.
+
+    Args:
+        path: the file. Other columns are passed over; rows may come in any order and be fewer than 15,625.
+
+    Returns:
+        A column a proxy, under our name; NaN where a cell is not there, -inf where its value is -1e8: failed.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the column or line that is wrong.
+    """
+    path = pathlib.Path(path)
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"suite_zero file {path} does not exist") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a CSV file: {error}") from error
+    rows = csv.DictReader(lines)
+    names = [name for name in rows.fieldnames or () if name in PROXIES]
+    if "index" not in (rows.fieldnames or ()) or not names:
+        raise ValueError(
+            f"{path} lacks a column 'index', or one of {', '.join(PROXIES)}: it has {', '.join(rows.fieldnames or ())}"
+        )
+    values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
+    for number, row in enumerate(rows, start=2):
+        try:
+            if not 0 <= (index := int(row["index"])) < NUM_ARCHS:
+                raise ValueError(f"index {index} is out of range: allowed are 0 to {NUM_ARCHS - 1}")
+            values[:, index] = [float(row[name]) if row[name] else np.nan for name in names]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    values[values == np.float32(_FAILED)] = -np.inf
+    columns = {PROXIES[name]: column for name, column in zip(names, values, strict=True)}
+    source = f"NAS-Bench-Suite-Zero, CSV {path.name}"
+    return TabularBenchmark(columns, "nasbench201", path.name, source, files.sha256(path))
