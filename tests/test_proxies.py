@@ -117,7 +117,7 @@ def dispatched_scores(initializer, arch):
 SLOW = {"grasp", "dyniso", "zico", "bt", "phi", "bndlent", "sam_nwot", "sam_swap", "nir_nwot", "nir_swap"}
 
 
-@pytest.mark.parametrize(("arch", "left_out"), [(CELLS[0], set()), (CELLS[1], SLOW)], ids=str)
+@pytest.mark.parametrize(("arch", "left_out"), [(CELLS[0], set()), (CELLS[1], SLOW)], ids=["all", "fast"])
 def test_a_static_network_scores_as_the_dispatched_one(arch, left_out):
     chosen = [proxy for proxy in ALL if proxy.name not in left_out]
     alone = jax.jit(lambda params: score_tiny(params, arch, chosen))
