@@ -185,5 +185,8 @@ def test_bad_files_are_refused(tmp_path, name, contents, message):
 
 
 def test_unknown_benchmarks_are_refused():
-    with pytest.raises(FileNotFoundError, match="unknown benchmark 'nowhere': allowed are analog or an existing path"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="unknown benchmark 'nowhere': allowed are analog, nasbench201_scores or an existing path",
+    ):
         benchmarks.open_benchmark("nowhere")

@@ -152,3 +152,16 @@ def test_unknown_and_doubled_proxies_are_refused():
         proxies.make_proxies(["wcor"])
     with pytest.raises(ValueError, match="given twice"):
         proxies.make_proxies(["acor", "acor"])
+
+
+def test_the_first_layers_are_those_of_the_input():
+    matrices = Reading(None, ResponseMatrices(layered(seed=1), layered(seed=2)))
+    count = len(matrices.responses.gradients)
+    first = proxies.gcor_first(num_layers=2, count_exponent=1.0)
+    by_number = proxies.response_correlation("g", responses=["gradients"], layers=[1, 2])
+    assert first.score(matrices) == by_number.score(matrices)
+    assert proxies.gcor_first(num_layers=count + 3, count_exponent=1.0).score(matrices) == proxies.gcor().score(
+        matrices
+    )
+    with pytest.raises(ValueError, match="num_first_layers is 0, layers None: at least 1 is needed"):
+        proxies.gcor_first(num_layers=0)

@@ -5,8 +5,6 @@ log|det(K / c)| forgets how many sites there are, and measures only how alike th
 count in a little. What they are worth is measured in benchmarks/RESULTS.md; none is from a paper.
 """
 
-from collections.abc import Sequence
-
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
@@ -19,11 +17,17 @@ def gcor_first(*, num_layers: int = 2, count_exponent: float = 0.1, name: str | 
     """GCor of the first layers of the network alone, log|det(K/c)| + lambda N log c.
 
     Args:
-        num_layers: how many layers, from the input.
+        num_layers: how many layers, from the input; all of a network that has fewer.
         count_exponent: lambda.
         name: of the proxy.
     """
-    return _recipe(name or f"gcor_first{num_layers}", ["gradients"], range(1, num_layers + 1), count_exponent)
+    proxy = response_correlation(
+        name or f"gcor_first{num_layers}",
+        responses=["gradients"],
+        num_first_layers=num_layers,
+        count_exponent=count_exponent,
+    )
+    return proxy._replace(reference=_REFERENCE)
 
 
 def gcor_first5() -> Proxy:
@@ -34,11 +38,6 @@ def gcor_first5() -> Proxy:
 def gcor_first2() -> Proxy:
     """`gcor_first` of two layers at lambda = 0.1."""
     return gcor_first(num_layers=2, count_exponent=0.1, name="gcor_first2")
-
-
-def _recipe(name: str, responses: Sequence[str], layers: Sequence[int], count_exponent: float) -> Proxy:
-    proxy = response_correlation(name, responses=responses, layers=list(layers), count_exponent=count_exponent)
-    return proxy._replace(reference=_REFERENCE)
 
 
 def log_params() -> Proxy:

@@ -47,6 +47,7 @@ def response_correlation(
     *,
     responses: Sequence[str] = ("activations", "gradients"),
     layers: Sequence[int] | None = None,
+    num_first_layers: int | None = None,
     weighting: str | LogWeighting = "none",
     count_exponent: float = 1.0,
 ) -> Proxy:
@@ -56,6 +57,7 @@ def response_correlation(
         name: name of the proxy.
         responses: which to sum: "activations", "gradients" or both.
         layers: numbers of the layers that count, from 1; None for all.
+        num_first_layers: instead: how many layers count, from the input; all of a network that has fewer.
         weighting: a name in `WEIGHTINGS`, or a function (layer numbers, number of layers) to log w(l).
         count_exponent: 1 is the papers' score log|det K|; 0 forgets how many sites there are.
 
@@ -63,7 +65,7 @@ def response_correlation(
         A proxy.
 
     Raises:
-        ValueError: for an unknown response or weighting, or a layer below 1.
+        ValueError: for an unknown response or weighting, a layer below 1, or layers named in both ways.
     """
     unknown = set(responses) - {"activations", "gradients"}
     if unknown or not responses:
@@ -72,12 +74,16 @@ def response_correlation(
         raise ValueError(f"unknown weighting {weighting!r}: allowed are {', '.join(WEIGHTINGS)}")
     if layers is not None and (not layers or min(layers) < 1):
         raise ValueError(f"bad layers {list(layers)}: they are counted from 1")
+    if num_first_layers is not None and (num_first_layers < 1 or layers is not None):
+        raise ValueError(
+            f"num_first_layers is {num_first_layers}, layers {layers}: at least 1 is needed, and one of both"
+        )
     log_weight = WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting
 
     def score(reading: Reading) -> jax.Array:
         parts = [getattr(reading.responses, response) for response in responses]
         total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        chosen = np.arange(1, len(total) + 1) if layers is None else np.asarray(layers)
+        chosen = np.arange(1, len(total) + 1)[:num_first_layers] if layers is None else np.asarray(layers)
         if chosen.max() > len(total):
             raise ValueError(f"layer {chosen.max()} asked for by proxy {name!r}: the network has {len(total)}")
         log_weights = jnp.asarray(log_weight(chosen, len(total)), total.dtype)
@@ -86,6 +92,7 @@ def response_correlation(
     settings = {
         "responses": list(responses),
         "layers": None if layers is None else [int(layer) for layer in layers],
+        "num_first_layers": num_first_layers,
         "weighting": weighting if isinstance(weighting, str) else getattr(weighting, "__name__", "custom"),
         "count_exponent": count_exponent,
     }
