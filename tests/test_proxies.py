@@ -135,7 +135,7 @@ def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value():
     assert not np.isnan(list(scores.values())).any()
     own = {"sam_nwot", "nir_nwot", "ncd_nwot", "gcor_first2", "gcor_first5", "neg_log_fisher"}
     assert {name for name, score in scores.items() if score == -np.inf} == UNDEFINED | own
-    assert all(scores[name] == 0 for name in ("pgnorm", "snip", "grasp", "fisher", "phi", "netsens", "zico"))
+    assert all(scores[name] == 0 for name in ("pgnorm", "snip", "grasp", "fisher", "phi", "phi_bn", "netsens", "zico"))
 
 
 def test_a_cell_of_skips_lacks_only_what_needs_convolutions():

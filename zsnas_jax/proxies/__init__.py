@@ -17,7 +17,7 @@ from zsnas_jax.proxies.activation import (
     treated_proxy,
 )
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
-from zsnas_jax.proxies.function_space import bndlent, bt, phi, zen
+from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
@@ -27,7 +27,7 @@ _FACTORIES = (
     *(pnorm, pgnorm, snip, grasp, synflow, fisher, zico),
     *(jaccor, epe, netsens, dyniso, lydyniso),
     *(naswot, swap, swap_regularized, sam_nwot, sam_swap, nir_nwot, nir_swap, ncd_nwot, ncd_swap),
-    *(phi, zen, bt, bndlent),
+    *(phi, phi_bn, zen, bt, bndlent),
     *(params, flops),
     *(acor, gcor, rcor, wrcor),
     *(gcor_first2, gcor_first5, log_params, neg_log_fisher),

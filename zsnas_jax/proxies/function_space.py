@@ -64,6 +64,24 @@ def phi() -> Proxy:
     return Proxy("phi", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
 
 
+def phi_bn() -> Proxy:
+    """Phi with batch norm kept: log(1 + ||F(e + 0.01 e') - F(e)||_1), statistics of each pass's own batch.
+
+    No data, no labels; 0 for a network without a path. The rank correlation that the WRCor paper prints for
+    its Phi on NAS-Bench-201 agrees with this reading, not with `phi` (WORKSPACE.md).
+
+    Source: Lin et al., "Zen-NAS", ICCV 2021; Jing et al., WRCor, Table 2.
+    """
+
+    def score(reading: Reading) -> jax.Array:
+        base, direction = _draw_noise(reading.subject)
+        features = lambda image: _features(run(reading.subject, image, observe=_OBSERVE), reading.subject)
+        perturbed, clean = lax.map(features, jnp.stack([base + _NOISE * direction, base]))
+        return jnp.log1p(jnp.abs(perturbed - clean).sum())
+
+    return Proxy("phi_bn", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
+
+
 def zen_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Zen with given noise, see `zen`."""
     base, direction = noise
