@@ -3,7 +3,7 @@
     python perf/experiments.py --benchmark=../shared/data/nasbench201.csv.gz --scores=benchmarks/nasbench201_scores.npz
     python perf/experiments.py --benchmark=... --samples --cifar10=../shared/data/cifar10_subset.npz
 
-The first judges scores that exist (the shipped table, or --store, a results folder). The second scores two fixed
+The first judges scores that exist, of the cells that every column has. The second scores two fixed
 disjoint samples of 1,000 cells with three batches and initialisations each (about an hour; resumable). For every score:
 Spearman's rho, mean accuracy of the top 10 and top 100, rank of the cell whose six edges are 1x1 convolutions, and the
 regret of the best-scored cell.
@@ -84,13 +84,10 @@ def as_table(judged: Mapping[str, list[dict[str, dict[str, float]]]]) -> str:
 
 def _existing() -> tuple[dict[str, np.ndarray], np.ndarray]:
     """(scores of the cells that all proxies have a score of, their indices)."""
-    space = search_spaces.make_space("nasbench201")
     table = benchmarks.open_benchmark(FLAGS.scores)
     columns = {name: np.asarray(column, np.float64) for name, column in table.columns.items()}
     there = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
-    index = np.flatnonzero(there)
-    assert len(there) == space.num_archs
-    return {name: column[there] for name, column in columns.items()}, index
+    return {name: column[there] for name, column in columns.items()}, np.flatnonzero(there)
 
 
 def _sampled(draw: int, sample: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -102,7 +99,7 @@ def _sampled(draw: int, sample: int) -> tuple[dict[str, np.ndarray], np.ndarray]
     source = datasets.load(FLAGS.cifar10, None, None)
     stored = ranking.stored_settings(settings, space, source, pathlib.Path(FLAGS.cifar10).stem)
     chosen = proxies.make_proxies(SCORED.split(","))
-    with ResultStore(pathlib.Path(FLAGS.out) / f"draw{draw}", stored) as store:
+    with ResultStore(pathlib.Path(FLAGS.out or "results/experiments") / f"draw{draw}", stored) as store:
         matrix, _ = ranking.score_archs(store, space, np.asarray(space.from_index(index)), chosen, source, settings)
     return {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}, index
 
@@ -126,7 +123,7 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.define_scoring_flags()
+    flags.define_run_flags()
     absl_flags.DEFINE_string(
         "scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz."
     )

@@ -3,7 +3,8 @@
     python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --archs=0:1000
     python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz
 
-A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out. Then
+A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out (default
+results/score_table). Then
 
     python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --export=benchmarks/nasbench201_scores.npz
 
@@ -76,7 +77,7 @@ def main(_: list[str]) -> None:
     archs = ranking.select_archs(space, FLAGS.archs)
     groups = FLAGS.groups or list(GROUPS)
     stored = ranking.stored_settings(settings, space, source, pathlib.Path(FLAGS.dataset).stem)
-    with ResultStore(FLAGS.out, stored) as store:
+    with ResultStore(FLAGS.out or "results/score_table", stored) as store:
         if FLAGS.export:
             export(store, stored)
             return

@@ -250,23 +250,28 @@ def make_scorer(
         # Deal the candidates out like cards, so that every device gets its share of a call that is not full.
         seats = np.arange(capacity).reshape(per_device, len(devices)).T.ravel()
         deal = lambda array: np.asarray(array)[np.minimum(seats, count - 1)]
-        counts = np.array([np.sum(seats[d * per_device : (d + 1) * per_device] < count) for d in range(len(devices))])
+        counts = (seats.reshape(len(devices), per_device) < count).sum(1)
         batches = jax.tree.map(deal, batch) if resample else batch
-        arguments = counts, jax.tree.map(deal, archs), deal(repeats), batches
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
-        if (
-            shapes not in compiled
-        ):  # apart from running, so that what goes wrong here is told from what goes wrong there
-            compiled[shapes] = program.lower(*arguments).compile()
-        try:
-            dealt = np.asarray(compiled[shapes](*arguments))
-        except Exception as error:
-            raise RuntimeError(_last_line(error)) from error
+        dealt = _run(program, compiled, counts, jax.tree.map(deal, archs), deal(repeats), batches)
         scores = np.empty_like(dealt)
         scores[seats] = dealt
         return scores[:count]
 
     return Scorer(score, capacity, lambda: len(compiled))
+
+
+def _run(program: Any, compiled: dict[Any, Callable[..., jax.Array]], *arguments: Any) -> np.ndarray:
+    """Compiles a program for arguments of new shapes, keeps it, and runs it.
+
+    The two are apart, so that what is wrong with a program is told from what goes wrong while it runs.
+    """
+    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
+    if shapes not in compiled:
+        compiled[shapes] = program.lower(*arguments).compile()
+    try:
+        return np.asarray(compiled[shapes](*arguments))
+    except Exception as error:
+        raise RuntimeError(_last_line(error)) from error
 
 
 def _last_line(error: Exception) -> str:

@@ -66,6 +66,12 @@ class Pass(NamedTuple):
     logits: jax.Array
     observed: dict[str, list[Observation]]
 
+    @property
+    def log_scale(self) -> jax.Array:
+        """float[], the logarithm of what `rescale` divided by in all; 0 without a marked layer."""
+        scales = self.observed.get("log_scale", [])
+        return total(scales) if scales else jnp.zeros(())
+
 
 def run(
     subject: Subject,

@@ -105,6 +105,10 @@ class Treatment:
         """Whether a network under this treatment draws from the random stream "mask"."""
         return self.mask_rate > 0 or self.norm == "dropout"
 
+    def unmasked(self, norm: str) -> "Treatment":
+        """This treatment with another norm and no mask."""
+        return dataclasses.replace(self, norm=norm, mask_rate=0.0)
+
     def key_of(self, module: nn.Module) -> jax.Array | None:
         """The key of one weight layer's draws, made by the module that holds it; None where nothing is drawn."""
         return module.make_rng("mask") if self.is_random else None

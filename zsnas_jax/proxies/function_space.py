@@ -15,8 +15,7 @@ from zsnas_jax.base import Proxy
 from zsnas_jax.marks import Features, LayerOutput, NormInput, Observers
 from zsnas_jax.proxies.weights import map_kernels
 from zsnas_jax.reading import Reading
-from zsnas_jax.subject import Pass, Subject, run, total
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.subject import Pass, Subject, run
 
 _NOISE = 0.01
 
@@ -41,15 +40,13 @@ _OBSERVE: Observers = {Features: {"features": lambda x: x}}
 def phi_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Phi with given noise, see `phi`."""
     base, direction = noise
-    treatment = Treatment("identity", 0.0, subject.treatment.activation)
+    treatment = subject.treatment.unmasked("identity")
     params = map_kernels(lambda w: w, subject.params, biases=jnp.zeros_like)
     both = jnp.concatenate([base + _NOISE * direction, base])
     passed = run(subject, both, params=params, treatment=treatment, observe=_OBSERVE, rescale=True)
     features = _features(passed, subject)
-    scales = passed.observed.get("log_scale", [])
-    log_scale = total(scales) if scales else jnp.zeros(())
     difference = jnp.abs(features[: len(base)] - features[len(base) :]).sum()
-    return jax.nn.softplus(jnp.log(difference) + log_scale)
+    return jax.nn.softplus(jnp.log(difference) + passed.log_scale)
 
 
 def phi() -> Proxy:
@@ -171,7 +168,7 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
             share = (together * same_label).sum(1) / together.sum(1)  # of each picture's own label in its bundle
             return -jnp.log(share).mean()
 
-        treatment = Treatment("bn_initial", 0.0, subject.treatment.activation)
+        treatment = subject.treatment.unmasked("bn_initial")
         observe: Observers = {LayerOutput: {"entropy": entropy}}
         seen = run(subject, subject.batch.image, treatment=treatment, observe=observe).observed.get("entropy")
         if not seen:

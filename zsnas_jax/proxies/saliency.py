@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Proxy
 from zsnas_jax.proxies.weights import map_kernels, sum_over_layers, weight_layers
 from zsnas_jax.reading import Reading, mean_cross_entropy
-from zsnas_jax.subject import Subject, run, total
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.subject import run
 
 _ABDELFATTAH = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021"
 _KERNEL_GRADIENTS = frozenset({"kernel_gradients"})
@@ -24,6 +23,10 @@ _KERNEL_GRADIENTS = frozenset({"kernel_gradients"})
 
 def _norm(w: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.square(w).sum((1, 2)))
+
+
+def _saliency(w: jax.Array, g: jax.Array) -> jax.Array:
+    return jnp.abs(w * g).sum((1, 2))
 
 
 def pnorm() -> Proxy:
@@ -40,8 +43,7 @@ def pgnorm() -> Proxy:
 
 def snip() -> Proxy:
     """SNIP = sum |W * g_W|. One batch with labels. Source: Lee, Ajanthan and Torr, ICLR 2019."""
-    saliency = lambda w, g: jnp.abs(w * g).sum((1, 2))
-    score = lambda r: sum_over_layers(r.subject, saliency, r.subject.params, r.kernel_gradients)
+    score = lambda r: sum_over_layers(r.subject, _saliency, r.subject.params, r.kernel_gradients)
     return Proxy("snip", score, _KERNEL_GRADIENTS, {}, "Lee et al., SNIP, ICLR 2019")
 
 
@@ -97,24 +99,18 @@ def synflow() -> Proxy:
 
     def score(reading: Reading) -> jax.Array:
         subject = reading.subject
-        subject = subject._replace(treatment=_linear(subject))
+        subject = subject._replace(treatment=subject.treatment.unmasked("identity"))
         params = map_kernels(jnp.abs, subject.params, biases=jnp.zeros_like)
         image = jnp.ones_like(subject.batch.image[:1])
 
         def flow(params: object) -> tuple[jax.Array, jax.Array]:
-            logits, observed = run(subject, image, params=params, rescale=True)
-            scales = observed.get("log_scale", [])
-            return logits.sum(), total(scales) if scales else jnp.zeros(())
+            passed = run(subject, image, params=params, rescale=True)
+            return passed.logits.sum(), passed.log_scale
 
         gradients, log_scale = jax.grad(flow, has_aux=True)(params)
-        saliency = sum_over_layers(subject, lambda w, g: jnp.abs(w * g).sum((1, 2)), params, gradients)
-        return jnp.log(saliency) + log_scale
+        return jnp.log(sum_over_layers(subject, _saliency, params, gradients)) + log_scale
 
     return Proxy("synflow", score, frozenset(), {}, "Tanaka et al., SynFlow, NeurIPS 2020")
-
-
-def _linear(subject: Subject) -> Treatment:
-    return Treatment("identity", 0.0, subject.treatment.activation)
 
 
 def zico(*, num_batches: int = 2) -> Proxy:

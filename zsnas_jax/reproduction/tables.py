@@ -1,4 +1,4 @@
-"""The WRCor paper's Tables 2 to 6 as data: what each of their figures is computed from. `zsnas_jax.study` does it.
+"""The WRCor paper's Tables 2 to 6 as data, for `zsnas_jax.reproduction.study`: what each figure is computed from.
 
 A table is cells; a cell is a score under a run; a run is pictures and settings. A architectures: the first of the
 published order of NAS-Bench-201.
@@ -58,7 +58,7 @@ _OTHER_METHODS = ("comparator", "rank_sum")
 def find_vote(score: str) -> Vote | None:
     """The vote that a score is, by its name: `sjw` or `sjw:rank_sum`; None for any other score."""
     name, _, method = score.partition(":")
-    return make_vote(name, method or VOTES[name].method) if name in VOTES else None
+    return make_vote(name, method or None) if name in VOTES else None
 
 
 class Run(NamedTuple):
