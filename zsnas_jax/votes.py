@@ -58,7 +58,7 @@ VOTES: Mapping[str, Vote] = MappingProxyType(
         "zerocost": Vote("zerocost", ("synflow", "jaccor", "snip"), "copeland", None, False, _ZERO_COST),
         "spw": Vote("spw", ("synflow", "pnorm", "wrcor"), "copeland", None, False, _WRCOR),
         "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
-        "quartet": Vote("quartet", _QUARTET, "z_score_sum", (2.0, 1.0, 0.5, 0.5), True, _EXPERIMENTAL),
+        "quartet": Vote("quartet", _QUARTET, "z_score_sum", (2.0, 1.0, 0.5, 0.25), True, _EXPERIMENTAL),
     }
 )
 """The votes that have a name: three published ones, and an experimental one whose experts share one pass."""
