@@ -5,6 +5,7 @@ import os
 import pathlib
 from types import MappingProxyType
 
+from zsnas_jax.benchmarks import nasbench101
 from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
 from zsnas_jax.benchmarks.scores import shipped_scores
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
@@ -20,15 +21,17 @@ __all__ = [
     "from_csv",
     "from_nats",
     "load",
+    "nasbench101",
     "open_benchmark",
     "shipped_scores",
 ]
 
 
 def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
-    """A benchmark by name, or from a path: .csv, .csv.gz, .npz, or NATS-Bench's archive (folder or .tar).
+    """A benchmark by name, or from a path.
 
-    Reading the archive takes minutes: `open_benchmark(path).save("nats.npz")` once, then use the .npz.
+    A .csv or .csv.gz, an .npz, NATS-Bench's archive (folder or .tar), or NAS-Bench-101's .tfrecord. Reading these two
+    takes minutes: `open_benchmark(path).save("table.npz")` once, then use the .npz.
 
     Raises:
         FileNotFoundError: if neither a benchmark nor a file of the name exists.
@@ -42,9 +45,13 @@ def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
             f"unknown benchmark {str(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path"
         )
     if path.name.endswith((".csv", ".csv.gz")):
-        return from_csv(path)
+        return nasbench101.from_csv(path) if nasbench101.is_csv(path) else from_csv(path)
     if path.suffix == ".npz":
-        return load(path)
+        return nasbench101.from_arrays(path) if nasbench101.is_arrays(path) else load(path)
+    if path.suffix == ".tfrecord":
+        return nasbench101.from_tfrecord(path)
     if path.is_dir() or path.suffix == ".tar":
         return from_nats(path)
-    raise ValueError(f"benchmark {path}: needed is a .csv, .csv.gz, .npz, or NATS-Bench's archive (folder or .tar)")
+    raise ValueError(
+        f"benchmark {path}: needed is a .csv, .csv.gz, .npz, .tfrecord, or NATS-Bench's archive (folder or .tar)"
+    )

@@ -15,9 +15,8 @@ import pathlib
 from absl import app
 from absl import flags as absl_flags
 import numpy as np
-from tabulate import tabulate
 
-from zsnas_jax import benchmarks, datasets, files, flags, metrics, proxies, ranking, search_spaces, votes
+from zsnas_jax import benchmarks, datasets, documents, files, flags, metrics, proxies, ranking, search_spaces, votes
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -71,15 +70,15 @@ def as_table(judged: Mapping[str, list[dict[str, dict[str, float]]]]) -> str:
         row = {"score": name}
         for dataset in TRUTHS:
             rho = [draw[dataset]["rho"] for draw in draws]
-            spread = f" [{min(rho):.3f}, {max(rho):.3f}]" if len(rho) > 1 else ""
-            row[f"rho {dataset}"] = f"{np.mean(rho):.3f}{spread}"
+            spread = f" {documents.format_bounds(min(rho), max(rho))}" if len(rho) > 1 else ""
+            row[f"rho {dataset}"] = f"{documents.format_figure(float(np.mean(rho)))}{spread}"
         mean = lambda what, draws=draws: [np.mean([draw[d][what] for draw in draws]) for d in TRUTHS]
         for what in ("top 10", "top 100", "regret"):
             row[what] = " / ".join(f"{value:.2f}" for value in mean(what))
         ranks = [draw["CIFAR-10"]["all-1x1"] for draw in draws]
         row["rank of all-1x1"] = "-" if np.isnan(ranks).all() else f"{np.nanmean(ranks):.0f}"
         rows.append(row)
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return documents.markdown_table(rows)
 
 
 def _existing() -> tuple[dict[str, np.ndarray], np.ndarray]:

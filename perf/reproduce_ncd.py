@@ -14,15 +14,13 @@ import csv
 import gzip
 import json
 import pathlib
-import sqlite3
 import sys
 from typing import Any
 
 from absl import app, flags
 import numpy as np
-from tabulate import tabulate
 
-from zsnas_jax import benchmarks, diagnostics, files, plots, results
+from zsnas_jax import benchmarks, diagnostics, documents, files, metrics, plots, results
 from zsnas_jax.search_spaces import nasbench201
 
 FLAGS = flags.FLAGS
@@ -59,10 +57,10 @@ INTRODUCTION = """# Negative correlation on NAS-Bench-201
 A proxy that counts non-linear operations ranks the whole space well, and may yet rank the networks that have many of
 them the wrong way round. Below: Spearman's rho of score with accuracy inside each group of cells with equally many
 convolutions (5 + 15 k for k convolutions in the cell), with 95 % bootstrap intervals; "weighted mean" is the mean over
-groups weighted by their size, "score with number" the rho of score with the number of convolutions. A dash: fewer than
-{min_group} cells, or nothing to rank. SAM masks the activations that enter convolutions (rate 0.95), NIR puts layer
-norm in the place of batch norm, NCD is both; `params` is the control. Accuracies are the 200-epoch test accuracies,
-mean over seeds; all three data sets are compared with the same scores.
+groups weighted by their size, "score with number" the rho of score with the number of convolutions. Undefined: fewer
+than {min_group} cells, or nothing to rank. SAM masks the activations that enter convolutions (rate 0.95), NIR puts
+layer norm in the place of batch norm, NCD is both; `params` is the control. Accuracies are the 200-epoch test
+accuracies, mean over seeds; all three data sets are compared with the same scores.
 
 {cells} cells that all these proxies have a score for. {missing}Scores: {sources}. Truth: {truth}.
 """
@@ -70,27 +68,17 @@ mean over seeds; all three data sets are compared with the same scores.
 
 def _read_store(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
     """(settings, proxy to published index to score) of a results folder, read without writing to it."""
-    path = folder / results.FILE
-    if not path.exists():
+    if not (folder / results.FILE).exists():
         if not (folder / "scores.csv").exists():
             raise ValueError(f"store {folder} has neither {results.FILE} nor scores.csv")
         report = folder / "report.json"
         settings = json.loads(report.read_text())["settings"] if report.exists() else {}
         return settings, _read_table(folder / "scores.csv")
-    scores: dict[str, dict[int, float]] = {}
-    try:
-        # Where no journal is left, nobody is writing: read as immutable, which makes no journal either.
-        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=0)
-        settings = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM settings")}
-        for arch, proxy, score in connection.execute("SELECT arch, proxy, score FROM scores"):
-            scores.setdefault(proxy, {})[_index(arch)] = score
-        connection.close()
-    except sqlite3.Error as error:
-        raise ValueError(f"cannot read {path}: {error}. If a job is writing it, copy it with its -wal file") from error
+    settings, scores = results.read(folder)
     if settings.get("space") != "nasbench201":
-        raise ValueError(f"{path} is of space {settings.get('space')!r}: needed is nasbench201")
-    return settings, scores
+        raise ValueError(f"{folder} is of space {settings.get('space')!r}: needed is nasbench201")
+    index = {arch: _index(arch) for arch in dict.fromkeys(arch for column in scores.values() for arch in column)}
+    return settings, {name: {index[arch]: score for arch, score in column.items()} for name, column in scores.items()}
 
 
 def _index(arch: str) -> int:
@@ -210,16 +198,16 @@ def _verdicts(
             row["remedy raises"] = listed(r["num_convolutions"] for r in mine if r["low"] > 0)
             row["remedy lowers"] = listed(r["num_convolutions"] for r in mine if r["high"] < 0)
         rows.append(row)
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return documents.markdown_table(rows)
 
 
 def _gain_table(gains: Sequence[Mapping[str, Any]]) -> str:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for row in gains:
         entry = rows.setdefault((row["dataset"], row["remedy"]), {"data set": row["dataset"], "remedy": row["remedy"]})
-        interval = diagnostics.Interval(row["gain"], row["low"], row["high"]) if row["gain"] is not None else None
-        entry[str(row["num_convolutions"])] = diagnostics.format_interval(interval)
-    return tabulate(list(rows.values()), headers="keys", tablefmt="github", disable_numparse=True)
+        interval = metrics.Interval(row["gain"], row["low"], row["high"]) if row["gain"] is not None else None
+        entry[str(row["num_convolutions"])] = documents.format_interval(interval)
+    return documents.markdown_table(list(rows.values()))
 
 
 def _search_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -234,7 +222,7 @@ def _search_table(rows: Sequence[Mapping[str, Any]]) -> str:
         }
         for row in rows
     ]
-    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+    return documents.markdown_table(shown)
 
 
 def _document(
@@ -282,10 +270,10 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     labelled = [(d, name, found) for d, by_proxy in diagnoses.items() for name, found in by_proxy.items()]
     rows = [row for d, name, found in labelled for row in diagnostics.as_rows(found, dataset=d, proxy=name)]
-    diagnostics.write_csv(out / "convolutions.csv", rows)
+    documents.write_csv(out / "convolutions.csv", rows)
     if gains:
-        diagnostics.write_csv(out / "gains.csv", gains)
-    diagnostics.write_csv(out / "search.csv", search)
+        documents.write_csv(out / "gains.csv", gains)
+    documents.write_csv(out / "search.csv", search)
     for dataset, found in diagnoses.items():
         plots.by_convolutions(out / f"{DATASETS[dataset]}.png", chosen, numbers, found, f"{dataset} test accuracy")
     by_proxy = {name: {dataset: found[name] for dataset, found in diagnoses.items()} for name in chosen}

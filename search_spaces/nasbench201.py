@@ -202,4 +202,5 @@ def space() -> SearchSpace:
         layer_of=NASBench201().layer_of,
         is_active=is_active,
         num_convolutions=num_convolutions,
+        num_choices=(NUM_OPS,) * NUM_GENES,
     )

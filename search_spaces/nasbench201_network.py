@@ -278,12 +278,16 @@ class NASBench201(nn.Module):
         return stage * layers_per_stage + (position + 1 if block == "stage" else 0)
 
 
-def is_active(path: Path, arch: Any) -> Any:
-    """Whether a cell has the parameter at a path: the kernel and the norm of an edge belong to its operation."""
-    if not path[0].startswith("stage"):
-        return True
-    op = arch[int(path[1].removeprefix("edge"))]
-    return {"conv_1x1": op == CONV1, "conv_3x3": op == CONV3, "norm": (op == CONV1) | (op == CONV3)}[path[2]]
+def is_active(arch: Any) -> Callable[[Path, tuple[int, ...]], Any]:
+    """Which parameters a cell has, by path: the kernel and the norm of an edge belong to its operation."""
+
+    def has(path: Path, shape: tuple[int, ...]) -> Any:
+        if not path[0].startswith("stage"):
+            return True
+        op = arch[int(path[1].removeprefix("edge"))]
+        return {"conv_1x1": op == CONV1, "conv_3x3": op == CONV3, "norm": (op == CONV1) | (op == CONV3)}[path[2]]
+
+    return has
 
 
 def select_params(params: Any, arch: tuple[int, ...]) -> Any:

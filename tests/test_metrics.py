@@ -1,3 +1,6 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 import numpy as np
 from scipy import stats
 
@@ -20,15 +23,41 @@ def test_minus_infinity_ranks_last():
 
 def test_a_constant_has_no_correlation():
     assert np.isnan(metrics.spearman(np.zeros(5), Y[:5]))
-    assert np.isnan(metrics.bootstrap(metrics.spearman, np.zeros(5), Y[:5]).low)
-    assert np.isnan(metrics.bootstrap(metrics.spearman, X[:1], Y[:1]).value)
+    assert np.isnan(metrics.bootstrap_spearman(np.zeros(5), Y[:5])).all()
+    assert np.isnan(metrics.bootstrap(metrics.kendall, np.zeros(5), Y[:5])).all()
+    assert np.isnan(metrics.bootstrap_spearman(X[:1], Y[:1])).all()
+    assert np.isnan(metrics.bootstrap(metrics.kendall, X[:1], Y[:1])).all()
 
 
 def test_bootstrap_intervals_cover_the_estimate_and_shrink():
-    few, many = (metrics.bootstrap(metrics.spearman, X[:n], Y[:n]) for n in (30, 200))
+    few, many = (metrics.bootstrap_spearman(X[:n], Y[:n]) for n in (30, 200))
     assert few.low < few.value < few.high and many.high - many.low < few.high - few.low
     fisher = np.tanh(np.arctanh(many.value) + np.array([-1.96, 1.96]) / np.sqrt(197))
     np.testing.assert_allclose(many[1:], fisher, atol=0.05)
+
+
+TIED = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1e300])
+
+
+@settings(deadline=None, max_examples=60)
+@given(hnp.arrays(np.float64, st.tuples(st.just(2), st.integers(2, 9)), elements=TIED), st.integers(0, 3))
+def test_resamples_are_those_of_the_plain_bootstrap(pair, seed):
+    found = metrics.bootstrap_spearman(*pair, num_resamples=20, seed=seed)
+    np.testing.assert_allclose(
+        found, metrics.bootstrap(metrics.spearman, *pair, num_resamples=20, seed=seed), rtol=1e-12
+    )
+
+
+def test_many_architectures_are_resampled_in_parts(monkeypatch):
+    monkeypatch.setattr(metrics, "_AT_ONCE", 1500)
+    found = metrics.bootstrap_spearman(X, Y, num_resamples=50)
+    np.testing.assert_allclose(found, metrics.bootstrap(metrics.spearman, X, Y, num_resamples=50), rtol=1e-12)
+
+
+def test_an_interval_leaves_undefined_resamples_out():
+    assert metrics.interval(np.array([0.5, np.nan, 0.25, np.nan])) == metrics.Interval(0.5, 0.25, 0.25)
+    assert metrics.interval(np.array([0.5, np.nan])) == metrics.Interval(0.5, 0.5, 0.5)
+    assert np.isnan(metrics.interval(np.array([np.nan, 0.5]))).all()
 
 
 def test_top_k_takes_the_earlier_of_ties():

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from zsnas_jax import proxies, scoring
-from zsnas_jax.initializers import INITIALIZERS, draw_kernels
+from zsnas_jax.initializers import INITIALIZERS
 from zsnas_jax.proxies import function_space
 from zsnas_jax.reading import read
 from zsnas_jax.search_spaces import nasbench201
@@ -92,9 +92,7 @@ BATCH = tiny.batch(batch_size=8)
 @functools.cache
 def drawn(initializer):
     """The parameters of the dispatched tiny network under an initialisation."""
-    network = tiny.network()
-    params = jax.jit(network.init)(KEY, BATCH.image[:1], jnp.zeros(6, jnp.int32))["params"]
-    return draw_kernels(KEY, params, INITIALIZERS[initializer])
+    return tiny.draw_params(KEY, INITIALIZERS[initializer])
 
 
 def score_tiny(params, arch, chosen=ALL, active=lambda path: True):
@@ -114,12 +112,21 @@ def dispatched_scores(initializer, arch):
     return dict(zip(NAMES, np.asarray(scores), strict=True))
 
 
-SLOW = {"grasp", "dyniso", "zico", "bt", "phi", "bndlent", "sam_nwot", "sam_swap", "nir_nwot", "nir_swap"}
+def test_a_static_network_scores_as_the_dispatched_one():
+    check_static(CELLS[0], ALL)
 
 
-@pytest.mark.parametrize(("arch", "left_out"), [(CELLS[0], set()), (CELLS[1], SLOW)], ids=["all", "fast"])
-def test_a_static_network_scores_as_the_dispatched_one(arch, left_out):
-    chosen = [proxy for proxy in ALL if proxy.name not in left_out]
+@pytest.mark.parametrize("names", [["snip"], ["naswot", "swap"]], ids="+".join)
+def test_a_static_network_under_a_subset_scores_as_the_dispatched_one_under_all(names):
+    check_static(CELLS[1], proxies.make_proxies(names))
+
+
+@pytest.mark.slow
+def test_a_second_static_network_scores_as_the_dispatched_one():
+    check_static(CELLS[1], ALL)
+
+
+def check_static(arch, chosen):
     alone = jax.jit(lambda params: score_tiny(params, arch, chosen))
     for initializer in INITIALIZERS:
         static = np.asarray(alone(select_params(drawn(initializer), arch)))
@@ -141,17 +148,6 @@ def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value():
 def test_a_cell_of_skips_lacks_only_what_needs_convolutions():
     scores = dispatched_scores("kaiming_uniform", CELLS[3])
     assert {name for name, score in scores.items() if not np.isfinite(score)} <= {"gcor_first2", "gcor_first5"}
-
-
-@pytest.mark.parametrize("names", [["snip"], ["naswot", "swap"]])
-def test_a_subset_scores_as_the_whole_set(names):
-    chosen = proxies.make_proxies(names)
-    active = lambda path: is_active(path, jnp.array(CELLS[0]))
-    scores = jax.jit(lambda params, arch: score_tiny(params, arch, chosen, active))(
-        drawn("kaiming_uniform"), jnp.array(CELLS[0])
-    )
-    whole = dispatched_scores("kaiming_uniform", CELLS[0])
-    np.testing.assert_allclose(scores, [whole[name] for name in names], rtol=1e-3)
 
 
 def test_every_proxy_says_what_it_is():

@@ -16,6 +16,22 @@ import pytest
 from zsnas_jax import ranking
 from zsnas_jax.search_spaces import nasbench201
 
+TRY_ALL = """
+import json, os
+from absl import flags as absl_flags
+from zsnas_jax import flags, score_main
+score_main.define_flags()
+flags.configure = lambda: None
+for case in json.loads(os.environ["CASES"]):
+    for name in absl_flags.FLAGS:
+        absl_flags.FLAGS[name].unparse()
+    absl_flags.FLAGS(["score_main", *case])
+    try:
+        score_main.main()
+        print(json.dumps("no error"))
+    except (ValueError, OSError) as error:
+        print(json.dumps(str(error)))
+"""
 SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CACHE}"]
 
 
@@ -31,6 +47,17 @@ def run(*flags, cwd):
     process = start(*flags, cwd=cwd)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
+
+
+def errors_of(cases, cwd):
+    """What the binary says to each list of flags, all in one process."""
+    env = os.environ | {"PYTHONPATH": str(conftest.ROOT), "CASES": json.dumps(cases)}
+    command = [sys.executable, "-c", TRY_ALL]
+    process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stderr
+    errors = [json.loads(line) for line in process.stdout.splitlines()]
+    assert len(errors) == len(cases)
+    return errors
 
 
 @pytest.fixture(scope="module")
@@ -96,94 +123,101 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(finished, pictures
 
 
 def test_a_finished_folder_is_extended(finished, pictures):
+    """By architectures, then by a proxy; then everything is there."""
     folder, _ = finished
     before = (folder / "scores.csv").read_text().splitlines()
-    flags = [f"--dataset={pictures}", "--proxies=wrcor,acor,rcor", f"--out={folder}"]
+
+    def extend(*flags):
+        code, _, err = run(*flags, f"--dataset={pictures}", f"--out={folder}", cwd=folder.parent)
+        assert code == 0, err
+        report = json.loads((folder / "report.json").read_text())
+        return (folder / "scores.csv").read_text().splitlines(), report
+
     more = [*nasbench201.from_index(np.arange(38, 42)), np.zeros(6, int)]
     (folder / "archs.txt").write_text("\n".join(map(nasbench201.encode, more)))
-    code, _, err = run(f"--archs={folder}/archs.txt", *flags, cwd=folder.parent)
-    assert code == 0, err
-    after = (folder / "scores.csv").read_text().splitlines()
-    assert [line.rsplit(",", 1)[0] for line in after[1:3]] == before[39:41]
-    assert after[-1].endswith(",-inf,-inf,-inf")
-    assert json.loads((folder / "report.json").read_text())["proxies"]["wrcor"]["top"][-1]["score"] is None
-    code, _, err = run(
-        "--archs=0:40", f"--dataset={pictures}", "--proxies=wrcor,acor", f"--out={folder}", cwd=folder.parent
-    )
-    assert code == 0, err
-    assert (folder / "scores.csv").read_text().splitlines() == before
-    assert json.loads((folder / "report.json").read_text())["run"]["num_scored"] == 0
+    after, report = extend(f"--archs={folder}/archs.txt", "--proxies=wrcor,acor")
+    assert after[1:3] == before[39:41] and after[-1].endswith(",-inf,-inf")
+    assert (report["run"]["num_scored"], report["run"]["num_reused"]) == (3, 2)
+    assert report["proxies"]["wrcor"]["top"][-1]["score"] is None
+    after, report = extend("--archs=0:40", "--proxies=wrcor,acor,params")
+    assert [line.rsplit(",", 1)[0] for line in after] == before and report["run"]["num_scored"] == 40
+    after, report = extend("--archs=0:40", "--proxies=wrcor,acor")
+    assert after == before and report["run"]["num_scored"] == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("--seed=1", "seed is 1, there it was 0"),
-        ("--init=normal", "init is 'normal', there it was 'kaiming_uniform'"),
-        ("--dataset=noise", "dataset is 'noise', there it was"),
-        ("--share_isomorphic", "share_isomorphic is True, there it was False"),
-    ],
-)
-def test_a_flag_that_would_change_scores_is_refused(finished, pictures, change, message):
+REFUSED = {
+    "--seed=1": "seed is 1, there it was 0",
+    "--init=normal": "init is 'normal', there it was 'kaiming_uniform'",
+    "--dataset=noise": "dataset is 'noise', there it was",
+    "--share_isomorphic": "share_isomorphic is True, there it was False",
+}
+
+
+def test_a_flag_that_would_change_scores_is_refused(finished, pictures):
     folder, _ = finished
     before = (folder / "scores.csv").read_bytes()
-    code, _, err = run(f"--dataset={pictures}", "--archs=0:40", f"--out={folder}", change, cwd=folder.parent)
-    assert code == 1 and message in err and err.count("\n") == 1
+    same = ["--batch_size=4", f"--dataset={pictures}", "--archs=0:40", f"--out={folder}"]
+    errors = errors_of([[*same, change] for change in REFUSED], folder.parent)
+    for error, (change, message) in zip(errors, REFUSED.items(), strict=True):
+        assert message in error, change
+    code, _, err = run(*same, "--seed=1", cwd=folder.parent)
+    assert code == 1 and REFUSED["--seed=1"] in err and err.count("\n") == 1
     assert (folder / "scores.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
-        (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
-        (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
-        (["--norm=rms"], "unknown norm 'rms': allowed are bn, ln, gn16"),
-        (["--mask_rate=1"], "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
-        (["--activation=sine"], "unknown activation 'sine': allowed are relu, gelu, leaky_relu"),
-        (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
-        (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
-        (["--votes=sjw", "--vote_method=borda"], "'borda'"),
-        (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal"),
-        (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
-        (["--repeats=0"], "repeats is 0: at least 1"),
-        (["--seed=-1"], "seed is -1: allowed are 0 to"),
-        (["--archs=10:5"], "archs '10:5': needed is 0 <= START < STOP <= 15625"),
-        (["--archs=0:20000"], "STOP <= 15625"),
-        (["--archs=random:0"], "COUNT must lie between 1 and 15625"),
-        (["--archs=some"], "archs 'some' is neither a file nor a selection: allowed are all, START:STOP"),
-        (["--archs=bad.txt"], "bad.txt, line 2: bad architecture '|conv~0|': 1 nodes"),
-        (["--archs=empty.txt"], "empty.txt holds no architecture"),
-        (["--dataset=svhn"], "unknown data set 'svhn': allowed are noise, cifar10"),
-        (["--dataset=none.npz"], "data set none.npz does not exist"),
-        (["--dataset=small.npz", "--batch_size=64"], "small.npz has 20 pictures, fewer than a batch of 64"),
-        (["--dataset=small.npz", "--num_classes=5"], "label 9 does not fit 5 classes"),
-        (["--dataset=imagenet16_120", "--data_dir=."], "imagenet_resized/16x16 is not prepared as array_record"),
-        (
-            ["--benchmark=nowhere.csv"],
-            "unknown benchmark 'nowhere.csv': allowed are analog, nasbench201_scores or an existing path",
-        ),
-        (["--benchmark=part.csv"], "has no cifar10_test_200_mean for architecture"),
-        (
-            ["--benchmark_column=svhn"],
-            "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single",
-        ),
-        (["--candidates_per_step=-2"], "candidates_per_step is -2: allowed are 0"),
-        (["--out=small.npz"], "cannot make the results folder small.npz: File exists"),
-        (["0:5"], "unknown argument '0:5': flags start with --"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_bad_input_ends_in_one_clear_line(flags, message, pictures, tmp_path):
+BAD = [
+    (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
+    (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
+    (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
+    (["--norm=rms"], "unknown norm 'rms': allowed are bn, ln, gn16"),
+    (["--mask_rate=1"], "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
+    (["--activation=sine"], "unknown activation 'sine': allowed are relu, gelu, leaky_relu"),
+    (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
+    (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
+    (["--votes=sjw", "--vote_method=borda"], "'borda'"),
+    (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal"),
+    (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
+    (["--repeats=0"], "repeats is 0: at least 1"),
+    (["--seed=-1"], "seed is -1: allowed are 0 to"),
+    (["--archs=10:5"], "archs '10:5': needed is 0 <= START < STOP <= 15625"),
+    (["--archs=0:20000"], "STOP <= 15625"),
+    (["--archs=random:0"], "COUNT must lie between 1 and 15625"),
+    (["--archs=some"], "archs 'some' is neither a file nor a selection: allowed are all, START:STOP"),
+    (["--archs=bad.txt"], "bad.txt, line 2: bad architecture '|conv~0|': 1 nodes"),
+    (["--archs=empty.txt"], "empty.txt holds no architecture"),
+    (["--dataset=svhn"], "unknown data set 'svhn': allowed are noise, cifar10"),
+    (["--dataset=none.npz"], "data set none.npz does not exist"),
+    (["--dataset=small.npz", "--batch_size=64"], "small.npz has 20 pictures, fewer than a batch of 64"),
+    (["--dataset=small.npz", "--num_classes=5"], "label 9 does not fit 5 classes"),
+    (["--dataset=imagenet16_120", "--data_dir=."], "imagenet_resized/16x16 is not prepared as array_record"),
+    (
+        ["--benchmark=nowhere.csv"],
+        "unknown benchmark 'nowhere.csv': allowed are analog, nasbench201_scores or an existing path",
+    ),
+    (["--benchmark=part.csv"], "has no cifar10_test_200_mean for architecture"),
+    (
+        ["--benchmark_column=svhn"],
+        "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single",
+    ),
+    (["--candidates_per_step=-2"], "candidates_per_step is -2: allowed are 0"),
+    (["--out=small.npz"], "cannot make the results folder small.npz: File exists"),
+]
+
+
+def test_bad_input_ends_in_one_clear_line(pictures, tmp_path):
     arch = nasbench201.encode(nasbench201.from_index(0))
     (tmp_path / "bad.txt").write_text(f"{arch}\n|conv~0|\n")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "part.csv").write_text(f"arch,cifar10_test_200\n{arch},93\n")
     (tmp_path / "small.npz").write_bytes(pictures.read_bytes())
     before = sorted(tmp_path.iterdir())
-    code, _, err = run(*flags, cwd=tmp_path)
-    assert code == 1, err
-    assert message in err and err.startswith("score_main: error: ") and err.count("\n") == 1
+    errors = errors_of([["--batch_size=4", *flags] for flags, _ in BAD], tmp_path)
+    for error, (flags, message) in zip(errors, BAD, strict=True):
+        assert message in error and "\n" not in error, flags
+    for flags, message in [*BAD[:1], (["0:5"], "unknown argument '0:5': flags start with --")]:
+        code, _, err = run(*flags, cwd=tmp_path)
+        assert code == 1, err
+        assert message in err and err.startswith("score_main: error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -213,6 +247,7 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
         "--resample",
         "--augment",
         "--share_isomorphic",
+        "--proxies=acor",
         "--votes=naswot+swap+params",
         "--norm=ln",
         "--mask_rate=0.5",
@@ -222,8 +257,8 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     assert code == 0, err
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
     assert [row["arch"] for row in rows] == [one, twin]
-    assert rows[0]["wrcor"] == rows[1]["wrcor"] != "-inf"
-    assert list(rows[0]) == ["index", "arch", "wrcor", "naswot", "swap", "params", "naswot+swap+params"]
+    assert rows[0]["acor"] == rows[1]["acor"] != "-inf"
+    assert list(rows[0]) == ["index", "arch", "acor", "naswot", "swap", "params", "naswot+swap+params"]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (
         report["settings"]["norm"] == "ln"

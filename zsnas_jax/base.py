@@ -77,12 +77,18 @@ class SearchSpace(NamedTuple):
         num_params: (arch, num_classes) to trainable parameters.
         num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
         make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `treatment`
-            holds a `zsnas_jax.treatments.Treatment`.
+            holds a `zsnas_jax.treatments.Treatment`. Where there are variants it takes `variant` too.
         layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
-        is_active: (path of a parameter, arch) to whether the architecture has it, bool[]: a network that chooses its
-            operations at run time holds the parameters of all.
+        is_active: arch to a function (path of a parameter, its shape) to whether the architecture has it, bool[], or
+            which of its entries, bool broadcastable to the shape: a network that chooses its operations at run time
+            holds the parameters of all.
         num_convolutions: arch to the convolutions of its network, shortcuts excluded: how non-linear it is; None where
             that is no measure of the space.
+        is_valid: arch to bool[], whether it is of the space; for spaces whose genes cannot be chosen one by one.
+        num_choices: how many values each gene can take, where an architecture is int32[G]: what a policy is made of;
+            None where the space offers none.
+        num_variants: how many networks of different shapes serve the space; each is a compiled program.
+        variant_of: arch to the one that serves it, int32[] below `num_variants`.
     """
 
     name: str
@@ -99,8 +105,12 @@ class SearchSpace(NamedTuple):
     num_flops: Callable[[Arch, int, int], int]
     make_network: Callable[..., Any]
     layer_of: Callable[[tuple[str, ...], int], int]
-    is_active: Callable[[tuple[str, ...], Arch], Any]
+    is_active: Callable[[Arch], Callable[[tuple[str, ...], tuple[int, ...]], Any]]
     num_convolutions: Callable[[Arch], int] | None = None
+    is_valid: Callable[[Arch], Any] = lambda arch: True
+    num_choices: tuple[int, ...] | None = None
+    num_variants: int = 1
+    variant_of: Callable[[Arch], Any] = lambda arch: 0
 
 
 def fingerprint(arch: Arch) -> jax.Array:

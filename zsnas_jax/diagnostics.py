@@ -7,16 +7,13 @@ it is seen; the correlation inside each group of equally many convolutions shows
 Source: NCD, "Zero-Shot NAS and Negative Correlation", ICCV 2025, Figures 3 and 4.
 """
 
-from collections.abc import Iterable, Mapping
-import csv
-import io
-import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
-from zsnas_jax import files
+from zsnas_jax import metrics
+from zsnas_jax.documents import format_interval, markdown_table
 from zsnas_jax.metrics import Interval
 
 MIN_GROUP = 10
@@ -84,7 +81,7 @@ def by_convolutions(
         members = numbers == number
         group = _summary(int(number), scores[members], accuracies[members])
         if group.num_archs >= MIN_GROUP:
-            rho = _spearman_and_resamples(scores[members], accuracies[members], num_resamples)
+            rho = metrics.spearman_resamples(scores[members], accuracies[members], num_resamples=num_resamples)
             group = group._replace(spearman=_interval(rho))
             if group.spearman:
                 # A resample in which the group is constant says nothing about it: the estimate stands in.
@@ -92,7 +89,8 @@ def by_convolutions(
                 weight += group.num_archs
         groups.append(group)
     within = _interval(total / weight) if weight else None
-    return ByConvolutions(groups, _interval(_spearman_and_resamples(scores, numbers, num_resamples)), within)
+    with_number = metrics.spearman_resamples(scores, numbers, num_resamples=num_resamples)
+    return ByConvolutions(groups, _interval(with_number), within)
 
 
 def gain_by_convolutions(
@@ -125,7 +123,10 @@ def gain_by_convolutions(
         members = numbers == number
         gains[int(number)] = None
         if members.sum() >= MIN_GROUP:
-            rhos = [_spearman_and_resamples(x[members], accuracies[members], num_resamples) for x in (before, after)]
+            rhos = [
+                metrics.spearman_resamples(x[members], accuracies[members], num_resamples=num_resamples)
+                for x in (before, after)
+            ]
             gains[int(number)] = _interval(rhos[1] - rhos[0])
     return gains
 
@@ -155,41 +156,10 @@ def _summary(number: int, scores: np.ndarray, accuracies: np.ndarray) -> Group:
     return Group(number, len(scores), degenerate, float(finite.mean()), q25, median, q75, None, accuracy)
 
 
-def _spearman_and_resamples(x: np.ndarray, y: np.ndarray, num_resamples: int) -> np.ndarray:
-    """Spearman's rho of float[A] and float[A], then of resamples of the pairs; float[1 + R], NaN where undefined.
-
-    What `metrics.bootstrap` computes, all resamples at once: equal lengths get equal resamples, so differences of two
-    results are paired.
-    """
-    correlate = lambda draws: _row_correlation(_resampled_ranks(x, draws), _resampled_ranks(y, draws))
-    rng, step = np.random.default_rng(0), max(1_000_000 // len(x), 1)
-    sizes = [min(step, num_resamples - start) for start in range(0, num_resamples, step)]
-    resamples = [correlate(rng.integers(0, len(x), (size, len(x)))) for size in sizes]
-    return np.concatenate([correlate(np.arange(len(x))[None]), *resamples])
-
-
-def _resampled_ranks(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Mean ranks float[R, A] of x[draws], from counts of the distinct values of x float[A]: no sort a resample."""
-    values, level = np.unique(x, return_inverse=True)
-    drawn = level[draws] + len(values) * np.arange(len(draws))[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=len(draws) * len(values)).reshape(len(draws), len(values))
-    return (counts.cumsum(axis=1) - (counts - 1) / 2).ravel()[drawn]
-
-
-def _row_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of the rows of float[R, A] and float[R, A]; NaN where one is constant."""
-    x, y = (z - z.mean(axis=1, keepdims=True) for z in (x, y))
-    scale = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
-    return np.divide((x * y).sum(axis=1), scale, out=np.full(len(x), np.nan), where=scale > 0)
-
-
 def _interval(values: np.ndarray) -> Interval | None:
-    """The estimate, which comes first, with the 2.5 and 97.5 percentiles of its resamples; None if it is NaN."""
-    if not np.isfinite(values[0]):
-        return None
-    resamples = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(resamples, [2.5, 97.5]) if len(resamples) else (values[0], values[0])
-    return Interval(float(values[0]), float(low), float(high))
+    """`metrics.interval`, but None where it is undefined."""
+    found = metrics.interval(values)
+    return None if np.isnan(found.value) else found
 
 
 def as_rows(diagnosis: ByConvolutions, **labels: str) -> list[dict[str, Any]]:
@@ -219,30 +189,6 @@ def as_json(diagnosis: ByConvolutions) -> dict[str, Any]:
     return {field: rho and rho._asdict() for field, rho in pooled.items()} | {"groups": as_rows(diagnosis)}
 
 
-def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows as `as_rows` makes them: nine significant digits, empty where a value is undefined.
-
-    Raises:
-        ValueError: if there is no row.
-    """
-    rows = list(rows)
-    if not rows:
-        raise ValueError(f"{path}: there is no row to write")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"{v:.9g}" if isinstance(v, float) else v for name, v in row.items()})
-    files.write_text(path, text.getvalue())
-
-
-def format_interval(interval: Interval | None, digits: int = 2) -> str:
-    """An estimate as text: "0.46 [0.31, 0.58]", a dash where it is undefined."""
-    if interval is None:
-        return "-"
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
 def as_markdown(diagnoses: Mapping[str, ByConvolutions]) -> str:
     """A table for people: a row a proxy, the rho inside each group, the two pooled statistics, with 95 % intervals.
 
@@ -257,4 +203,4 @@ def as_markdown(diagnoses: Mapping[str, ByConvolutions]) -> str:
             "score with number": format_interval(diagnosis.spearman_with_convolutions),
         }
         rows.append({"proxy": name} | groups | pooled)
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return markdown_table(rows)

@@ -1,6 +1,7 @@
 """Command-line flags that binaries share, defined once: two binaries that define one flag collide."""
 
 from collections.abc import Callable
+import importlib.util
 import os
 import pathlib
 import sys
@@ -9,6 +10,8 @@ from typing import Any
 from absl import app, flags, logging
 import jax
 
+from zsnas_jax import benchmarks
+from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import DATASETS
 from zsnas_jax.initializers import INITIALIZERS
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
@@ -78,6 +81,20 @@ def candidates_per_step() -> int:
     if FLAGS.candidates_per_step < 0:
         raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: allowed are 0 (automatic) and more")
     return FLAGS.candidates_per_step or (1 if jax.default_backend() == "cpu" else 16)
+
+
+def ground_truth(space: str) -> TabularBenchmark | None:
+    """The table of --benchmark, if there is one for a space."""
+    if FLAGS.benchmark == "none":
+        return None
+    if FLAGS.benchmark != "auto":
+        return benchmarks.open_benchmark(FLAGS.benchmark)
+    if space != "nasbench201":
+        return None
+    if importlib.util.find_spec("analognasbench") is None:
+        print("no ground truth: pip install analog-nasbench, or give --benchmark a table")
+        return None
+    return benchmarks.from_analog_nasbench()
 
 
 def run(main: Callable[[], None], description: str) -> None:

@@ -18,17 +18,21 @@ class Initializer(NamedTuple):
 
     Attributes:
         noise: (key, shape) to unit noise.
-        scale: fan_in to what the noise is multiplied by.
+        scale: fan_in, traced or not, to what the noise is multiplied by.
     """
 
     noise: Callable[..., jax.Array]
-    scale: Callable[[int], float]
+    scale: Callable[[Any], Any]
 
     def __call__(
         self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
     ) -> jax.Array:
         """A kernel of a shape; the sharding, which Flax may pass, is not used."""
         return (self.scale(_fan_in(shape)) * self.noise(key, tuple(shape))).astype(dtype)
+
+    def rescale(self, shape: Sequence[int], fan_in: Any) -> Any:
+        """What a kernel of a shape is multiplied by if only so many inputs of a filter are no padding."""
+        return self.scale(fan_in) / self.scale(_fan_in(shape))
 
 
 def _fan_in(shape: Sequence[int]) -> int:

@@ -170,8 +170,34 @@ def avg_pool_2x2(x: jax.Array) -> jax.Array:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """2x2 max pooling at stride 2. float[B, H, W, C] to float[B, H / 2, W / 2, C], H and W even."""
+    x = _larger(x[:, ::2], x[:, 1::2])
+    return _larger(x[:, :, ::2], x[:, :, 1::2])
+
+
+def max_pool_3x3(x: jax.Array) -> jax.Array:
+    """3x3 max pooling at stride 1; pixels outside the picture do not count. float[B, H, W, C] to the same."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        pads = [(1, 1) if i == axis else (0, 0) for i in range(4)]
+        padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+        shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+        x = _larger(_larger(shifted[0], shifted[1]), shifted[2])
+    return x
+
+
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """max(a, b) whose gradient goes to one of them only: to the first, of equal ones."""
+    return jnp.where(a >= b, a, b)
+
+
 def rematerialised_switch(
-    index: jax.Array, branches: Sequence[Callable[..., Any]], *operands: Any, constants: Any = None
+    index: jax.Array,
+    branches: Sequence[Callable[..., Any]],
+    *operands: Any,
+    constants: Any = None,
+    has_aux: bool = False,
 ) -> Any:
     """`lax.switch` that saves its operands only and runs the chosen branch again on the way back.
 
@@ -183,6 +209,7 @@ def rematerialised_switch(
         branches: functions (constants, *operands), all with outputs of the same shapes and dtypes.
         *operands: pytrees of float arrays.
         constants: a pytree that nothing is differentiated by, for example random keys.
+        has_aux: whether branches return (value, aux); nothing is differentiated through aux.
 
     Returns:
         What the chosen branch returns.
@@ -194,7 +221,11 @@ def rematerialised_switch(
 
     def backward(residuals: Any, gradient: Any) -> Any:
         index, constants, operands = residuals
-        pullbacks = [lambda c, o, g, branch=branch: jax.vjp(lambda *o: branch(c, *o), *o)[1](g) for branch in branches]
+        gradient = gradient[0] if has_aux else gradient
+        value = lambda branch, c, *o: branch(c, *o)[0] if has_aux else branch(c, *o)
+        pullbacks = [
+            lambda c, o, g, branch=branch: jax.vjp(lambda *o: value(branch, c, *o), *o)[1](g) for branch in branches
+        ]
         return None, None, *lax.switch(index, pullbacks, constants, operands, gradient)
 
     run.defvjp(lambda index, constants, *o: (run(index, constants, *o), (index, constants, o)), backward)

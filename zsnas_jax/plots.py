@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 import os
 import textwrap
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -211,3 +211,56 @@ def within_groups(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str
         frameon=False,
     )
     _save(figure, path)
+
+
+class CurvePanel(NamedTuple):
+    """One panel of `incumbents`; P points.
+
+    Attributes:
+        x: float[P].
+        values: float[3, P], the mean over seeds and the ends of its interval; NaN where there is none.
+        seeds: float[S, P], single seeds to draw thinly behind it.
+        labels: of the x and the y axis.
+        line: a level to draw, and what it is; None: none.
+    """
+
+    x: np.ndarray
+    values: np.ndarray
+    seeds: np.ndarray
+    labels: tuple[str, str]
+    line: tuple[float, str] | None = None
+
+
+def incumbents(path: str | os.PathLike[str], panels: Sequence[CurvePanel], title: str) -> None:
+    """The best so far along a search, its mean over seeds with its interval, a panel a measure.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        panels: what to draw.
+        title: above all of them.
+    """
+    figure, rows, columns = _panels(len(panels), 4.8, 3.6)
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for seed in panel.seeds:
+            axes.plot(panel.x, seed, color="#999999", lw=0.5, alpha=0.4, drawstyle="steps-post")
+        mean, low, high = panel.values
+        axes.fill_between(panel.x, low, high, color=_COLOURS[0], alpha=0.25, step="post", lw=0)
+        axes.plot(panel.x, mean, color=_COLOURS[0], lw=1.8, drawstyle="steps-post")
+        if panel.line:
+            axes.axhline(panel.line[0], color=_COLOURS[1], lw=1, ls="--", label=panel.line[1])
+            axes.legend(loc="lower right", fontsize=8, frameon=False)
+        _cut_the_start(axes, panel)
+        axes.set_xlabel(panel.labels[0])
+        axes.set_ylabel(panel.labels[1])
+        axes.grid(alpha=0.3)
+    figure.suptitle(textwrap.fill(title, 46 * columns), fontsize=11)
+    _save(figure, path)
+
+
+def _cut_the_start(axes: Axes, panel: CurvePanel) -> None:
+    """Leaves room for what follows the first 3 % of a search, in which the best so far rises from anywhere."""
+    shown = np.concatenate([panel.values[:, len(panel.x) // 32 :].ravel(), [panel.line[0]] if panel.line else []])
+    shown = shown[np.isfinite(shown)]
+    if len(shown) and (span := np.ptp(shown)) > 0:
+        axes.set_ylim(shown.min() - 0.05 * span, shown.max() + 0.08 * span)

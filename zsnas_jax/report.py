@@ -1,9 +1,7 @@
 """What a run leaves behind: scores, report, pictures, a table on the terminal. A archs, P proxies."""
 
 from collections.abc import Mapping
-import csv
 import importlib.metadata
-import io
 import json
 import os
 import pathlib
@@ -15,7 +13,7 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from zsnas_jax import diagnostics, files, metrics, plots
+from zsnas_jax import diagnostics, documents, files, metrics, plots
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.diagnostics import ByConvolutions
@@ -23,22 +21,14 @@ from zsnas_jax.diagnostics import ByConvolutions
 TOP = 10
 
 
-def format_score(score: float) -> str:
-    """A score as text: nine significant digits, more than float32 holds; "-inf" where it is undefined."""
-    return f"{score:.9g}"
-
-
 def write_scores(
     path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]
 ) -> None:
     """Writes `index,arch,` and a column a proxy; the index is empty where a space has no published order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "arch", *scores])
-    indices = np.asarray(space.to_index(archs)) if space.to_index else [""] * len(archs)
-    for i, arch in enumerate(archs):
-        writer.writerow([indices[i], space.encode(arch), *(format_score(column[i]) for column in scores.values())])
-    files.write_text(path, text.getvalue())
+    indices = np.asarray(space.to_index(archs)).tolist() if space.to_index else [None] * len(archs)
+    names = [space.encode(arch) for arch in archs]
+    columns = {"index": indices, "arch": names} | scores
+    documents.write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)))
 
 
 def versions() -> dict[str, str]:
@@ -61,7 +51,7 @@ def _correlation(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     finite = lambda interval: [None if np.isnan(value) else round(value, 6) for value in interval]
     tau_resamples = 1000 if len(scores) <= 2000 else 100
     tau = metrics.bootstrap(metrics.kendall, scores, truth, num_resamples=tau_resamples)
-    rho = metrics.bootstrap(metrics.spearman, scores, truth)
+    rho = metrics.bootstrap_spearman(scores, truth)
     names = ("value", "low", "high")
     return {
         "spearman": dict(zip(names, finite(rho), strict=True)) | {"num_resamples": 1000},
@@ -193,10 +183,9 @@ def make_report(
     return report
 
 
-def _interval(entry: dict[str, Any], digits: int = 3) -> str:
-    if entry["value"] is None:
-        return "undefined"
-    return f"{entry['value']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
+def _interval_text(entry: Mapping[str, Any]) -> str:
+    bounds = [entry[name] for name in metrics.Interval._fields]
+    return documents.format_interval(None if None in bounds else metrics.Interval(*bounds))
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -207,8 +196,8 @@ def as_text(report: dict[str, Any]) -> str:
         row = {"proxy": name, "no finite score": f"{entry['degenerate']} of {report['num_archs']}"}
         if truth:
             row |= {
-                "Spearman rho [95 %]": _interval(entry["spearman"]),
-                "Kendall tau [95 %]": _interval(entry["kendall"]),
+                "Spearman rho [95 %]": _interval_text(entry["spearman"]),
+                "Kendall tau [95 %]": _interval_text(entry["kendall"]),
                 f"mean accuracy of top {TOP}": f"{100 * entry['top_mean_accuracy']:.2f} %",
             }
         rows.append(row)
@@ -257,13 +246,13 @@ def write_all(
     write_scores(folder / "scores.csv", space, archs, scores)
     files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     if truth:
-        titles = {name: f"{name}: rho = {_interval(report['proxies'][name]['spearman'])}" for name in scores}
+        titles = {name: f"{name}: rho = {_interval_text(report['proxies'][name]['spearman'])}" for name in scores}
         plots.scatter(folder / "scatter.png", scores, truth.accuracy, titles, truth.column)
         written.append("scatter.png")
     numbers = _count_convolutions(space, archs)
     if truth and diagnoses and numbers is not None:
         rows = [row for name, found in diagnoses.items() for row in diagnostics.as_rows(found, proxy=name)]
-        diagnostics.write_csv(folder / "convolutions.csv", rows)
+        documents.write_csv(folder / "convolutions.csv", rows)
         plots.by_convolutions(folder / "convolutions.png", scores, numbers, diagnoses, truth.column)
         written += ["convolutions.csv", "convolutions.png"]
     return written

@@ -64,18 +64,8 @@ def capture(
     """
     ranks: dict[Path, int] = {}
 
-    def perturb(next_fun: Callable[..., Any], call_args: Any, kwargs: Any, context: Any) -> Any:
-        output = next_fun(*call_args, **kwargs)
-        if not sites(context.module, context.method_name):
-            return output
-        method = context.method_name
-        # Flax's capture appends each call's output to a tuple, in every trace anew: its length counts the calls.
-        call = len(context.module.get_variable("intermediates", method, ()))
-        ranks[*context.module.path, method, str(call)] = output.ndim
-        return context.module.perturb(f"{method}_{call}", output)
-
     def apply(collections: Any, mutable: list[str]) -> Any:
-        with nn.intercept_methods(perturb):
+        with nn.intercept_methods(_perturbing(sites, ranks)):
             return module.apply(collections, batch.image, *args, capture_intermediates=sites, mutable=mutable)
 
     shapes = jax.eval_shape(lambda: apply(variables, ["intermediates", "perturbations"])[1])
@@ -91,7 +81,30 @@ def capture(
 
     value, pullback, intermediates = jax.vjp(loss, zeros, has_aux=True)
     (gradients,) = pullback(jnp.ones_like(value))
-    activations, gradients = flatten_dict(intermediates), flatten_dict(gradients)
+    return _pair(ranks, flatten_dict(intermediates), flatten_dict(gradients))
+
+
+def _perturbing(sites: Callable[[nn.Module, str], bool], ranks: dict[Path, int]) -> Callable[..., Any]:
+    """An interceptor that adds a perturbation to the output of every call chosen, and notes the output's rank.
+
+    The key in `ranks` is the module's path, the method, and the number of the call.
+    """
+
+    def perturb(next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        output = next_fun(*args, **kwargs)
+        if not sites(context.module, context.method_name):
+            return output
+        method = context.method_name
+        # Flax's capture appends each call's output to a tuple, in every trace anew: its length counts the calls.
+        call = len(context.module.get_variable("intermediates", method, ()))
+        ranks[*context.module.path, method, str(call)] = output.ndim
+        return context.module.perturb(f"{method}_{call}", output)
+
+    return perturb
+
+
+def _pair(ranks: dict[Path, int], activations: dict[Path, Any], gradients: dict[Path, Any]) -> list[Response]:
+    """Outputs and gradients as responses; those of a scanned module, which have an axis more, one by one."""
     responses = []
     for *path, method, call in ranks:
         activation, gradient = activations[*path, method][int(call)], gradients[*path, f"{method}_{call}"]

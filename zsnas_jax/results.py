@@ -4,11 +4,12 @@ What is committed survives kill -9; a run that starts on the folder again goes o
 """
 
 from collections.abc import Iterable, Mapping
+import contextlib
 import json
 import os
 import pathlib
 import sqlite3
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,11 +131,50 @@ class ResultStore:
             raise _as_plain_error(self.path, error) from error
 
 
-def _as_plain_error(path: pathlib.Path, error: sqlite3.Error) -> Exception:
+class Stored(NamedTuple):
+    """What a results folder holds.
+
+    Attributes:
+        settings: what the scores depend on.
+        scores: proxy to architecture to score.
+    """
+
+    settings: dict[str, Any]
+    scores: dict[str, dict[str, float]]
+
+
+def read(folder: str | os.PathLike[str]) -> Stored:
+    """Everything that a results folder holds, whatever its settings, without changing what it holds.
+
+    A run that was killed leaves a journal ("-wal"), which is read too. While a run goes on it has the folder to itself:
+    copy the file with its journal, and read the copy.
+
+    Raises:
+        ValueError: if there is no results file, it is damaged or another program's, or a run is writing it.
+        OSError: if the file cannot be opened.
+    """
+    path = pathlib.Path(folder) / FILE
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    # Where no journal is left nobody writes: read as immutable, which makes no journal either.
+    how = "mode=ro" if path.with_name(f"{FILE}-wal").exists() else "immutable=1"
+    scores: dict[str, dict[str, float]] = {}
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=0)) as file:
+            settings = {name: json.loads(value) for name, value in file.execute("SELECT name, value FROM settings")}
+            for arch, proxy, score in file.execute("SELECT arch, proxy, score FROM scores"):
+                scores.setdefault(proxy, {})[arch] = score
+    except sqlite3.Error as error:
+        raise _as_plain_error(path, error, "read") from error
+    return Stored(settings, scores)
+
+
+def _as_plain_error(path: pathlib.Path, error: sqlite3.Error, doing: str = "write") -> Exception:
     """What went wrong with opening the store, in one line."""
     text = str(error)
     if "locked" in text or "busy" in text:
-        return ValueError(f"{path} is in use by another process")
+        remedy = f": copy it with {path.name}-wal, and read the copy" if doing == "read" else ""
+        return ValueError(f"{path} is in use by another process{remedy}")
     if isinstance(error, sqlite3.OperationalError) and ("readonly" in text or "unable to open" in text):
-        return OSError(f"cannot write {path}: {text}")
+        return OSError(f"cannot {doing} {path}: {text}")
     return ValueError(f"{path} is damaged or not a results file: {text}")

@@ -8,9 +8,11 @@ Axes: M candidates of a call (architectures times repeats), N batch, P proxies.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ import numpy as np
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
 from zsnas_jax.costs import count_multiply_adds, count_params
 from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
-from zsnas_jax.marks import LayerOf
+from zsnas_jax.marks import LayerOf, Path
 from zsnas_jax.reading import read
 from zsnas_jax.subject import Subject, run
 from zsnas_jax.treatments import Treatment
@@ -102,6 +104,7 @@ def score_arch(
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
     treatment: Treatment | None = None,
+    variant: int | None = None,
 ) -> jax.Array:
     """Scores of one architecture at one initialisation; traces under jit, vmap and scan.
 
@@ -114,25 +117,58 @@ def score_arch(
         num_classes: width of the logits.
         initializer: distribution of every kernel.
         treatment: norm, mask and activation of the network under score.
+        variant: the network of the space that serves the architecture, if it is known; else all are compiled, and one
+            is chosen at run time.
 
     Returns:
         float32[P], -inf where a score is undefined.
     """
-    network = space.make_network(num_classes=num_classes)
+    if space.num_variants > 1 and variant is None:
+        score = functools.partial(
+            score_arch,
+            space=space,
+            proxies=proxies,
+            num_classes=num_classes,
+            initializer=initializer,
+            treatment=treatment,
+        )
+        branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
+        return lax.switch(space.variant_of(arch), branches, key, arch, batch)
+    options = {} if variant is None or space.num_variants == 1 else {"variant": variant}
+    network = space.make_network(num_classes=num_classes, **options)
     variables = network.init(key, batch.image[:1], arch)
+    params, is_active = _only_active(draw_kernels(key, variables["params"], initializer), arch, space, initializer)
     subject = Subject(
         module=network,
-        variables={**variables, "params": draw_kernels(key, variables["params"], initializer)},
+        variables={**variables, "params": params},
         batch=batch,
         args=(arch,),
         key=jax.random.fold_in(key, 1),
         treatment=treatment or Treatment(),
         layer_of=space.layer_of,
-        is_active=lambda path: space.is_active(path, arch),
+        is_active=is_active,
         num_params=space.num_params(arch, num_classes),
         num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]),
     )
     return score_subject(subject, proxies)
+
+
+def _only_active(
+    params: Any, arch: Arch, space: SearchSpace, initializer: Initializer
+) -> tuple[Any, Callable[[Path], Any]]:
+    """Parameters without the entries that an architecture does not have, and which of the leaves it has at all.
+
+    Zeros take the place of padding; the other weights of a kernel get the scale of its true fan-in.
+    """
+    flat, active, mask_of = flatten_dict(params), {}, space.is_active(arch)
+    for path, leaf in flat.items():
+        mask = mask_of(path, leaf.shape)
+        active[path] = jnp.any(mask)
+        if jnp.ndim(mask) and path[-1] == "kernel":
+            mask = jnp.broadcast_to(mask, leaf.shape)
+            inputs = mask.any((*range(leaf.ndim - 4), -1)).sum()
+            flat[path] = jnp.where(mask, leaf * initializer.rescale(leaf.shape, inputs), 0.0)
+    return unflatten_dict(flat), active.__getitem__
 
 
 class Scorer(NamedTuple):
@@ -188,7 +224,7 @@ def make_scorer(
     resample: bool = False,
     devices: Sequence[jax.Device] | None = None,
 ) -> Scorer:
-    """Builds the program that scores architectures of a space.
+    """Builds the program that scores architectures of a space; one program for each of its variants.
 
     An architecture's weights come from `key`, its genes and the number of the repeat alone: its score depends neither
     on chunking, nor on the order, nor on the number of devices.
@@ -206,19 +242,16 @@ def make_scorer(
         devices: what to run on; default all local devices.
 
     Returns:
-        The program, compiled at its first call.
+        The programs, each compiled at the first call that needs it.
     """
     if candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {candidates_per_step}: at least 1 is needed")
     devices = list(devices or jax.local_devices())
-    mesh = Mesh(np.array(devices), ("candidates",))
     per_device = STEPS_PER_CALL * candidates_per_step
-    capacity = per_device * len(devices)
 
-    def score_one(arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
-        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
+    def score_one(variant: int, arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
         return score_arch(
-            arch_key,
+            jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat),
             arch,
             batch,
             space=space,
@@ -226,36 +259,49 @@ def make_scorer(
             num_classes=num_classes,
             initializer=initializer,
             treatment=treatment,
+            variant=variant,
         )
 
-    score_shard = _loop(score_one, len(proxies), per_device, candidates_per_step, resample)
     shared, split = PartitionSpec(), PartitionSpec("candidates")
-    program = jax.jit(
-        jax.shard_map(
-            score_shard,
-            mesh=mesh,
-            in_specs=(split, split, split, split if resample else shared),
-            out_specs=split,
-            check_vma=False,
+    programs = [
+        jax.jit(
+            jax.shard_map(
+                _loop(functools.partial(score_one, v), len(proxies), per_device, candidates_per_step, resample),
+                mesh=Mesh(np.array(devices), ("candidates",)),
+                in_specs=(split, split, split, split if resample else shared),
+                out_specs=split,
+                check_vma=False,
+            )
         )
-    )
+        for v in range(space.num_variants)
+    ]
+    return _deal(space, programs, per_device, len(devices), resample)
 
+
+def _deal(space: SearchSpace, programs: Sequence[Any], per_device: int, num_devices: int, resample: bool) -> Scorer:
+    """The scorer that deals candidates out to the programs of their variants, and there to devices."""
+    capacity = per_device * num_devices
+    # Like cards, so that every device gets its share of a call that is not full.
+    seats = np.arange(capacity).reshape(per_device, num_devices).T.ravel()
     compiled: dict[Any, Callable[..., jax.Array]] = {}
 
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
         repeats = np.asarray(repeats, np.int32)
-        count = len(repeats)
-        if not 1 <= count <= capacity:
-            raise ValueError(f"{count} candidates in one call: allowed are 1 to {capacity}")
-        # Deal the candidates out like cards, so that every device gets its share of a call that is not full.
-        seats = np.arange(capacity).reshape(per_device, len(devices)).T.ravel()
-        deal = lambda array: np.asarray(array)[np.minimum(seats, count - 1)]
-        counts = (seats.reshape(len(devices), per_device) < count).sum(1)
-        batches = jax.tree.map(deal, batch) if resample else batch
-        dealt = _run(program, compiled, counts, jax.tree.map(deal, archs), deal(repeats), batches)
-        scores = np.empty_like(dealt)
-        scores[seats] = dealt
-        return scores[:count]
+        if not 1 <= len(repeats) <= capacity:
+            raise ValueError(f"{len(repeats)} candidates in one call: allowed are 1 to {capacity}")
+        variants = np.array(jax.vmap(space.variant_of)(jax.tree.map(jnp.asarray, archs))) if len(programs) > 1 else 0
+        scores: Any = None
+        for variant in np.unique(variants):
+            members = np.flatnonzero(np.broadcast_to(variants == variant, repeats.shape))
+            deal = lambda array, members=members: np.asarray(array)[members[np.minimum(seats, len(members) - 1)]]
+            counts = (seats.reshape(num_devices, per_device) < len(members)).sum(1)
+            batches = jax.tree.map(deal, batch) if resample else batch
+            dealt = _run(programs[variant], compiled, counts, jax.tree.map(deal, archs), deal(repeats), batches)
+            scores = np.empty((len(repeats), dealt.shape[1]), dealt.dtype) if scores is None else scores
+            in_order = np.empty_like(dealt)
+            in_order[seats] = dealt
+            scores[members] = in_order[: len(members)]
+        return scores
 
     return Scorer(score, capacity, lambda: len(compiled))
 
@@ -265,11 +311,11 @@ def _run(program: Any, compiled: dict[Any, Callable[..., jax.Array]], *arguments
 
     The two are apart, so that what is wrong with a program is told from what goes wrong while it runs.
     """
-    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
-    if shapes not in compiled:
-        compiled[shapes] = program.lower(*arguments).compile()
+    case = (id(program), *(np.shape(leaf) for leaf in jax.tree.leaves(arguments)))
+    if case not in compiled:
+        compiled[case] = program.lower(*arguments).compile()
     try:
-        return np.asarray(compiled[shapes](*arguments))
+        return np.asarray(compiled[case](*arguments))
     except Exception as error:
         raise RuntimeError(_last_line(error)) from error
 

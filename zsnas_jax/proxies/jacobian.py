@@ -106,12 +106,15 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
 def lydyniso() -> Proxy:
     """LyDynIso = -sum ||W W^T - I||_F, W reshaped to filters x weights of a filter. No data, no labels.
 
+    A filter of zeros is padding of a network that serves several widths: it has no part in I.
+
     Source: WRCor paper, Table 2.
     """
 
     def distance(w: jax.Array) -> jax.Array:
         products = jnp.einsum("pio,pij->poj", w, w, precision=lax.Precision.HIGHEST)
-        return -jnp.sqrt(jnp.square(products - jnp.eye(w.shape[-1])).sum((1, 2)))
+        identity = jnp.eye(w.shape[-1]) * (w != 0).any(1)[:, None]
+        return -jnp.sqrt(jnp.square(products - identity).sum((1, 2)))
 
     score = lambda r: sum_over_layers(r.subject, distance, r.subject.params)
     return Proxy("lydyniso", score, frozenset(), {}, "Jing et al., WRCor, Table 2")

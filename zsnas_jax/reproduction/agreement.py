@@ -9,6 +9,7 @@ import numpy as np
 from zsnas_jax import metrics
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.documents import csv_text, format_bounds, format_figure, markdown_table
 from zsnas_jax.reproduction import comparison
 
 _HEADING = """# Our proxies beside NAS-Bench-Suite-Zero's
@@ -45,7 +46,7 @@ def agreement(
         x, y = np.array(list(archs.values()), float), np.asarray(column, float)[indices]
         x, y = x[~np.isnan(y)], y[~np.isnan(y)]
         both = np.isfinite(x) & np.isfinite(y)
-        rho = metrics.bootstrap(metrics.spearman, x[both], y[both])
+        rho = metrics.bootstrap_spearman(x[both], y[both])
         numbers = [None if np.isnan(value) else value for value in rho]
         counts = {"common": len(x), "ours_undefined": np.sum(~np.isfinite(x)), "theirs_failed": np.sum(~np.isfinite(y))}
         figures = dict(zip(("spearman", "low", "high"), numbers, strict=True))
@@ -67,10 +68,9 @@ def write(out: str | os.PathLike[str], records: list[dict[str, Any]], ours: str,
     """
     rows = []
     for record in records:
-        interval = "" if record["low"] is None else f"[{record['low']:.3f}, {record['high']:.3f}]"
-        rho = "" if record["spearman"] is None else f"{record['spearman']:.3f}"
+        rho, interval = format_figure(record["spearman"]), format_bounds(record["low"], record["high"])
         counts = {name: str(record[name]) for name in ("common", "ours_undefined", "theirs_failed")}
         rows.append({"proxy": record["proxy"]} | counts | {"Spearman": rho, "95 % interval": interval})
     ending = f"Ours: {ours}. Theirs: {theirs.source}, SHA-256 {theirs.checksum}."
-    markdown = f"{_HEADING}\n{comparison.markdown_table(rows)}\n\n{ending}\n"
-    comparison.write(out, "suite_zero", markdown, comparison.csv_table(records))
+    markdown = f"{_HEADING}\n{markdown_table(rows)}\n\n{ending}\n"
+    comparison.write(out, "suite_zero", markdown, csv_text(records))

@@ -1,16 +1,14 @@
 """Our rank correlations beside printed figures, as Markdown and CSV. A architectures."""
 
 from collections.abc import Mapping, Sequence
-import csv
-import io
 import os
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
 from zsnas_jax import files, metrics
+from zsnas_jax.documents import csv_text, format_bounds, format_figure, markdown_table
 from zsnas_jax.report import TOP
 
 NAN = float("nan")
@@ -33,7 +31,7 @@ class Outcome(NamedTuple):
 def measure(scores: np.ndarray, truth: np.ndarray) -> Outcome:
     """The outcome of scores float[A] against accuracies float[A]."""
     return Outcome(
-        metrics.bootstrap(metrics.spearman, scores, truth),
+        metrics.bootstrap_spearman(scores, truth),
         int(np.sum(~np.isfinite(scores))),
         float(metrics.top_k(scores, truth, TOP).mean()),
     )
@@ -92,15 +90,6 @@ def _turned(line: Line) -> dict[str, Any]:
     return columns
 
 
-def _csv_text(value: Any) -> str:
-    """Empty: not there. nan: computed, and undefined."""
-    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
-
-
-def _figure(value: float | None, form: str = ".3f") -> str:
-    return "" if value is None else "undefined" if np.isnan(value) else f"{value:{form}}"
-
-
 def _markdown_columns(columns: Mapping[str, Any]) -> dict[str, str]:
     low, high, top = columns["low"], columns["high"], columns["top_accuracy"]
     count = columns["num_undefined"]
@@ -108,12 +97,12 @@ def _markdown_columns(columns: Mapping[str, Any]) -> dict[str, str]:
         "row": columns["row"],
         "score": columns["score"],
         "condition": columns["condition"],
-        "paper": _figure(columns["paper"]),
-        "paper, all cells": _figure(columns["paper_all_cells"]),
-        "ours": _figure(columns["ours"]),
+        "paper": format_figure(columns["paper"]),
+        "paper, all cells": format_figure(columns["paper_all_cells"]),
+        "ours": format_figure(columns["ours"]),
         "sign": columns["sign"] or "",
-        "95 % interval": "" if low is None else f"[{low:.3f}, {high:.3f}]",
-        "difference": _figure(columns["difference"], "+.3f"),
+        "95 % interval": format_bounds(low, high),
+        "difference": format_figure(columns["difference"], "+"),
         "paper in interval": columns["paper_in_interval"] or "",
         "no finite score": "" if count is None else str(count),
         f"top {TOP} accuracy": "" if top is None else f"{100 * top:.2f} %",
@@ -127,28 +116,14 @@ def as_markdown(lines: Sequence[Line]) -> str:
 
 
 def as_csv(lines: Sequence[Line]) -> str:
-    """The lines as CSV: numbers with six digits, accuracies as fractions; an empty field is one that is not there."""
-    return csv_table(_without_empty([_turned(line) for line in lines], "paper_all_cells"))
+    """The lines as CSV, accuracies as fractions; an empty field is one that is not there."""
+    return csv_text(_without_empty([_turned(line) for line in lines], "paper_all_cells"))
 
 
 def _without_empty(table: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     if any(record[column] not in (None, "") for record in table):
         return table
     return [{name: value for name, value in record.items() if name != column} for record in table]
-
-
-def markdown_table(table: Sequence[Mapping[str, Any]]) -> str:
-    """Records as a Markdown table, their texts as they are."""
-    return str(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
-
-
-def csv_table(table: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV with a heading, floats with six digits, None as nothing."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table[0])
-    writer.writerows([_csv_text(value) for value in record.values()] for record in table)
-    return text.getvalue()
 
 
 def write(folder: str | os.PathLike[str], name: str, markdown: str, table: str) -> None:

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from zsnas_jax import files, ranking, report
 from zsnas_jax.benchmarks import paper
+from zsnas_jax.documents import markdown_table
 from zsnas_jax.proxies import make_proxies
 from zsnas_jax.reproduction import comparison
 from zsnas_jax.reproduction.comparison import Line, Outcome
 from zsnas_jax.reproduction.materials import Materials
-from zsnas_jax.reproduction.tables import GROUPS, TABLES, Cell, Run, Step, Table, find_vote, plan
+from zsnas_jax.reproduction.tables import GROUPS, OTHER_READINGS, TABLES, Cell, Run, Step, Table, find_vote, plan
 from zsnas_jax.results import ResultStore
 from zsnas_jax.votes import vote
 
@@ -147,7 +148,8 @@ class Study:
     def outcome(self, table: Table, cell: Cell) -> Outcome | None:
         """How a cell's score ranks the architectures of its table; None if it is not done."""
         if cell.run is None:
-            peers = [self.outcome(table, peer) for peer in table.cells if peer.row == cell.row and peer.run]
+            same = [peer for peer in table.cells if peer.run and (peer.row, peer.score) == (cell.row, cell.score)]
+            peers = [self.outcome(table, peer) for peer in same]
             done = [peer for peer in peers if peer]
             return comparison.summarise(done)[cell.column] if len(done) == len(peers) else None
         if cell.run not in self._scores:
@@ -179,18 +181,20 @@ class Study:
         versions = ", ".join(f"{name} {version}" for name, version in report.versions().items())
         ending = _ENDING.format(truth=self.materials.benchmark, versions=versions)
         notes = "".join(f"- {note}\n" for note in self._notes(table, lines))
-        runs = f"## Runs\n\n{comparison.markdown_table(self._run_records(table))}"
+        runs = f"## Runs\n\n{markdown_table(self._run_records(table))}"
         markdown = "\n".join([heading, *([notes] if notes else []), comparison.as_markdown(lines), "", runs, ending])
         comparison.write(self.materials.out, f"table{table.number}", markdown, comparison.as_csv(lines))
         return f"table {table.number}: {done} of {len(lines)} rows done"
 
     def _notes(self, table: Table, lines: Sequence[Line]) -> list[str]:
-        """Why rows are empty."""
+        """Why rows stand twice, and why some are empty."""
         columns: dict[str, list[str]] = {}
         for run, names in table.runs.items():
             columns.setdefault(run.dataset, []).extend(names)
         lacks = {dataset: self.materials.lack(dataset) for dataset in columns}
-        notes = [f"{', '.join(columns[dataset])} left out: {lack}" for dataset, lack in lacks.items() if lack]
+        rows = {cell.row for cell in table.cells}
+        notes = [f"{row} has two readings: {what}" for row, (_, what) in OTHER_READINGS.items() if row in rows]
+        notes += [f"{', '.join(columns[dataset])} left out: {lack}" for dataset, lack in lacks.items() if lack]
         for dataset in columns if any(cell.score == paper.VALIDATION_ACCURACY for cell in table.cells) else ():
             if not lacks[dataset] and self.materials.validation_column(dataset) is None:
                 notes.append(f"ValAcc: the benchmark {self.materials.benchmark.name} has no {dataset}_valid_12")

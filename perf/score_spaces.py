@@ -1,18 +1,20 @@
-"""Times WRCor on NAS-Bench-201 beside the bare convolutions of the same cells, in one process.
+"""Times WRCor on a space beside the bare convolutions of the same cells, in one process.
 
-    python perf/score_nasbench201.py --num_archs=50
+    python perf/score_spaces.py --num_archs=50
+    python perf/score_spaces.py --space=nasbench101 --num_archs=12
 
-Prints compile seconds, seconds per architecture (median, one call each on one device), the floor, their ratio, the
-throughput with one CPU device a core, and peak memory. The floor of a cell is the time of its convolutions alone,
+Prints compile seconds (of all programs that the cells need), seconds per architecture (median, one call each on one
+device), the floor, their ratio, the throughput with one CPU device a core, and peak memory. The floor of a cell is the time of its convolutions alone,
 forward and input gradient (also written as a forward convolution, XLA's fast form), each jitted by itself in a chain of
 ten. Machines are noisy: cells and floor are timed in turn, and the ratio is the figure to compare.
 """
 
+import collections
 from collections.abc import Callable
 import os
 import resource
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import app, flags
 import jax
@@ -20,9 +22,10 @@ from jax import lax
 import numpy as np
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
-from zsnas_jax.search_spaces.nasbench201_network import CONV1, CONV3
+from zsnas_jax.search_spaces import nasbench101, nasbench101_network, nasbench201_network
 
 FLAGS = flags.FLAGS
+flags.DEFINE_enum("space", "nasbench201", ["nasbench101", "nasbench201"], "Search space.")
 flags.DEFINE_integer("num_archs", 50, "Random cells.")
 flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
 flags.DEFINE_integer("num_devices", 0, "CPU devices of the throughput run; 0: one a core.")
@@ -48,33 +51,77 @@ def convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=axes)
 
 
-def convolution_seconds(batch: int, size: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> float:
+class Layer(NamedTuple):
+    """A convolution: size of the pictures that enter, channels in and out, kernel size, stride."""
+
+    size: int
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+
+
+def convolution_seconds(batch: int, layer: Layer) -> float:
     """Seconds of one convolution; equal shapes are chained so that the call's own cost does not count."""
+    size, inputs, outputs, k, stride = layer
     x = jax.random.normal(jax.random.key(0), (batch, size, size, inputs))
-    kernels = 0.1 * jax.random.normal(jax.random.key(1), (CHAIN, kernel, kernel, inputs, outputs))
-    if inputs == outputs and stride == 1:
+    if inputs == outputs and inputs <= 64:
+        kernels = 0.1 * jax.random.normal(jax.random.key(1), (CHAIN, k, k, inputs, outputs))
         chain = jax.jit(lambda x, kernels: lax.scan(lambda x, k: (convolution(x, k), None), x, kernels)[0])
         return median_seconds(chain, x, kernels) / CHAIN
-    return median_seconds(jax.jit(lambda x, k: convolution(x, k, stride)), x, kernels[0])
+    kernel = 0.1 * jax.random.normal(jax.random.key(1), (k, k, inputs, outputs))
+    return median_seconds(jax.jit(lambda x, k: convolution(x, k, stride)), x, kernel)
+
+
+def layers_nasbench201(arch: np.ndarray) -> collections.Counter[Layer]:
+    """The convolutions of a cell's network: how many there are of each shape."""
+    layers = collections.Counter({Layer(32, 3, 16, 3): 1})
+    for stage in range(3):
+        c, size = 16 << stage, 32 >> stage
+        if stage:
+            layers.update([Layer(2 * size, c // 2, c, 3, 2), Layer(size, c, c, 3), Layer(size, c // 2, c, 1)])
+        for op, kernel in ((nasbench201_network.CONV1, 1), (nasbench201_network.CONV3, 3)):
+            layers[Layer(size, c, c, kernel)] += 5 * int((arch == op).sum())
+    return layers
+
+
+def layers_nasbench101(arch: np.ndarray) -> collections.Counter[Layer]:
+    """The convolutions of a cell's network: how many there are of each shape."""
+    layers = collections.Counter({Layer(32, 3, 128, 3): 1})
+    for stack in range(3):
+        c, size = 128 << stack, 32 >> stack
+        wiring = nasbench101_network.wire(tuple(arch.tolist()), c)
+        widths = [0, *nasbench101.vertex_widths(arch, c).tolist(), c]
+        for module in range(3):
+            entering = c // 2 if stack and not module else c
+            for v in range(1, 7):
+                if wiring.edges[0][v]:
+                    layers[Layer(size, entering, widths[v], 1)] += 1
+                if wiring.ops[v] in (nasbench101_network.CONV3, nasbench101_network.CONV1):
+                    kernel = 3 if wiring.ops[v] == nasbench101_network.CONV3 else 1
+                    layers[Layer(size, widths[v], widths[v], kernel)] += 1
+    return layers
+
+
+LAYERS = {"nasbench101": layers_nasbench101, "nasbench201": layers_nasbench201}
 
 
 def floor_of_cells(archs: np.ndarray, batch: int) -> np.ndarray:
     """Seconds of the bare convolutions of each cell's network, forward and input gradient, float[A]."""
-    fixed = convolution_seconds(batch, 32, 3, 16, 3)
-    per_cell = {}
-    for stage in range(3):
-        c, size = 16 << stage, 32 >> stage
-        if stage:
-            fixed += 2 * convolution_seconds(batch, 2 * size, c // 2, c, 3, 2)
-            fixed += 2 * convolution_seconds(batch, size, c, c, 3) + 2 * convolution_seconds(batch, size, c // 2, c, 1)
-        for op, kernel in ((CONV1, 1), (CONV3, 3)):
-            per_cell[op] = per_cell.get(op, 0) + 5 * 2 * convolution_seconds(batch, size, c, c, kernel)
-    return fixed + sum((archs == op).sum(axis=1) * seconds for op, seconds in per_cell.items())
+    layers = [LAYERS[FLAGS.space](arch) for arch in archs]
+    seconds = {layer: convolution_seconds(batch, layer) for layer in set().union(*layers)}
+    # The pictures themselves need no gradient.
+    return np.array([sum((1 + (la.inputs > 3)) * n * seconds[la] for la, n in own.items()) for own in layers])
+
+
+def _one_of_each(space: search_spaces.SearchSpace, archs: np.ndarray) -> list[np.ndarray]:
+    """An architecture for every program that the architectures need."""
+    return list({int(space.variant_of(arch)): arch for arch in archs}.values())
 
 
 def main(_: list[str]) -> None:
     """Measures and prints."""
-    space = search_spaces.make_space("nasbench201")
+    space = search_spaces.make_space(FLAGS.space)
     archs = np.asarray(jax.vmap(space.sample)(jax.random.split(jax.random.key(0), FLAGS.num_archs)))
     batch = datasets.draw_batch(jax.random.key(1), datasets.noise(), FLAGS.batch_size)
     chosen = proxies.make_proxies(["wrcor"])
@@ -85,7 +132,9 @@ def main(_: list[str]) -> None:
 
     single = make(cpu[:1])
     start = time.perf_counter()
-    single.score(archs[:1], [0], batch)
+    samples = _one_of_each(space, archs)
+    for arch in samples:
+        single.score(arch[None], [0], batch)
     first = time.perf_counter() - start
     times, floors = [], []
     chunk = single.capacity
@@ -104,14 +153,16 @@ def main(_: list[str]) -> None:
     print(
         f"machine: {os.cpu_count()} cores, {cpu[0].device_kind}, jax {jax.__version__}, batch {FLAGS.batch_size}, 32x32"
     )
-    print(f"compilation (first call less one score): {first - np.median(times):.1f} s")
+    compilation = first - len(samples) * np.median(times)
+    print(f"compilation (first calls less their scores): {compilation:.1f} s, {len(samples)} programs")
     print(f"one call an architecture, one device: median {np.median(times):.3f} s")
     print(f"chunks of {chunk}, one device: mean {chunked:.3f} s an architecture")
     print(f"floor, bare convolutions: median {np.median(floor):.3f} s, mean {floor.mean():.3f} s")
     print(f"ratio to the floor: one call each {np.median(times / floor):.2f}, chunks {chunked / floor.mean():.2f}")
     if len(cpu) > 1:
         many = make(cpu)
-        many.score(archs[:1], [0], batch)
+        for arch in samples:
+            many.score(arch[None], [0], batch)
         start = time.perf_counter()
         for i in range(0, len(archs), many.capacity):
             part = archs[i : i + many.capacity]
@@ -119,7 +170,7 @@ def main(_: list[str]) -> None:
         rate = (time.perf_counter() - start) / len(archs)
         print(
             f"{len(cpu)} devices: mean {rate:.3f} s an architecture, ratio {rate / floor.mean():.2f}, "
-            f"all 15,625 in {15625 * rate / 60:.0f} minutes"
+            f"all {space.num_archs:,} in {space.num_archs * rate / 60:.0f} minutes"
         )
     print(f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
