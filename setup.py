@@ -31,9 +31,14 @@ setuptools.setup(
         "zsnas_jax.datasets",
         "zsnas_jax.proxies",
         "zsnas_jax.reproduction",
+        "zsnas_jax.search",
         "zsnas_jax.search_spaces",
     ],
-    package_data={"zsnas_jax": ["py.typed"], "zsnas_jax.benchmarks": ["paper_tables.csv", "nasbench201_scores.npz"]},
+    package_data={
+        "zsnas_jax": ["py.typed"],
+        "zsnas_jax.benchmarks": ["paper_tables.csv", "nasbench201_scores.npz"],
+        "zsnas_jax.search_spaces": ["nasbench101_cells.npz"],
+    },
     install_requires=[
         "absl-py>=2",
         "chex>=0.1.90",
@@ -55,7 +60,11 @@ setuptools.setup(
         "dev": DEMO + TEST + ["ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
     },
     entry_points={
-        "console_scripts": ["score_main = zsnas_jax.score_main:cli", "reproduce_main = zsnas_jax.reproduce_main:cli"]
+        "console_scripts": [
+            "score_main = zsnas_jax.score_main:cli",
+            "search_main = zsnas_jax.search_main:cli",
+            "reproduce_main = zsnas_jax.reproduce_main:cli",
+        ]
     },
     zip_safe=False,
 )

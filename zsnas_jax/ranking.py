@@ -137,15 +137,15 @@ def batch_identity(batch: Batch) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """(root of all weights, root of all batches)."""
+def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """(root of all weights, root of all batches) of a run's seed."""
     weight_key, batch_key = jax.random.split(jax.random.key(seed))
     return weight_key, batch_key
 
 
 def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
     """The batch that all architectures share unless `resample` is set."""
-    _, batch_key = _keys(settings.seed)
+    _, batch_key = seed_keys(settings.seed)
     return datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
 
 
@@ -253,7 +253,7 @@ class _Task(NamedTuple):
     def scorer(self, proxies: Sequence[Proxy]) -> Scorer:
         """A program for some proxies."""
         return make_scorer(
-            _keys(self.settings.seed)[0],
+            seed_keys(self.settings.seed)[0],
             self.space,
             proxies,
             num_classes=self.source.num_classes,
@@ -304,7 +304,7 @@ def _mark_failures(
 
 def _own_batches(archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings) -> Batch:
     """A batch for every candidate, its axis first; drawn by the genes and the repeat alone."""
-    _, batch_key = _keys(settings.seed)
+    _, batch_key = seed_keys(settings.seed)
     keys = [
         jax.random.fold_in(jax.random.fold_in(batch_key, fingerprint(arch)), repeat)
         for arch, repeat in zip(archs, repeats, strict=True)

@@ -7,14 +7,13 @@ Stopped at any moment and started again with the same flags, it goes on where it
 """
 
 import hashlib
-import importlib.util
 import json
 import pathlib
 from typing import Any
 
 from absl import flags as absl_flags
 
-from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, report, search_spaces, votes
+from zsnas_jax import datasets, flags, proxies, ranking, report, search_spaces, votes
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -39,17 +38,6 @@ def define_flags() -> None:
         False,
         "Architectures have the score of their pruned form, which isomorphic ones share.",
     )
-
-
-def _benchmark() -> benchmarks.TabularBenchmark | None:
-    if FLAGS.benchmark == "none":
-        return None
-    if FLAGS.benchmark != "auto":
-        return benchmarks.open_benchmark(FLAGS.benchmark)
-    if importlib.util.find_spec("analognasbench") is None:
-        print("no ground truth: pip install analog-nasbench, or give --benchmark a table")
-        return None
-    return benchmarks.from_analog_nasbench()
 
 
 def _out(settings: dict[str, Any]) -> pathlib.Path:
@@ -81,7 +69,7 @@ def main() -> None:
         share_isomorphic=FLAGS.share_isomorphic,
     )
     archs = ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
-    benchmark = _benchmark()
+    benchmark = flags.ground_truth(space.name)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None

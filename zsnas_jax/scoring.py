@@ -136,11 +136,10 @@ def score_arch(
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
     options = {} if variant is None or space.num_variants == 1 else {"variant": variant}
     network = space.make_network(num_classes=num_classes, **options)
-    variables = network.init(key, batch.image[:1], arch)
-    params, is_active = _only_active(draw_kernels(key, variables["params"], initializer), arch, space, initializer)
+    params, is_active = draw_params(key, arch, batch, space=space, network=network, initializer=initializer)
     subject = Subject(
         module=network,
-        variables={**variables, "params": params},
+        variables={"params": params},
         batch=batch,
         args=(arch,),
         key=jax.random.fold_in(key, 1),
@@ -153,21 +152,28 @@ def score_arch(
     return score_subject(subject, proxies)
 
 
-def _only_active(
-    params: Any, arch: Arch, space: SearchSpace, initializer: Initializer
+def draw_params(
+    key: jax.Array,
+    arch: Arch,
+    batch: Batch,
+    *,
+    space: SearchSpace,
+    network: nn.Module,
+    initializer: Initializer = kaiming_uniform,
 ) -> tuple[Any, Callable[[Path], Any]]:
-    """Parameters without the entries that an architecture does not have, and which of the leaves it has at all.
+    """Parameters of an architecture in a network of its space, and which of them it has at all, by path.
 
-    Zeros take the place of padding; the other weights of a kernel get the scale of its true fan-in.
+    Entries that are padding are zero; the others of such a kernel have the scale of its true fan-in.
     """
-    flat, active, mask_of = flatten_dict(params), {}, space.is_active(arch)
+    params = network.init(key, batch.image[:1], arch)["params"]
+    flat, active, mask_of = flatten_dict(draw_kernels(key, params, initializer)), {}, space.is_active(arch)
     for path, leaf in flat.items():
         mask = mask_of(path, leaf.shape)
         active[path] = jnp.any(mask)
         if jnp.ndim(mask) and path[-1] == "kernel":
             mask = jnp.broadcast_to(mask, leaf.shape)
-            inputs = mask.any((*range(leaf.ndim - 4), -1)).sum()
-            flat[path] = jnp.where(mask, leaf * initializer.rescale(leaf.shape, inputs), 0.0)
+            fan_in = mask.any((*range(leaf.ndim - 4), -1)).sum()
+            flat[path] = jnp.where(mask, leaf * initializer.rescale(leaf.shape, fan_in), 0.0)
     return unflatten_dict(flat), active.__getitem__
 
 

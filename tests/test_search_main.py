@@ -1,0 +1,341 @@
+"""The real binary, end to end, in processes of its own; and the store that it goes on from."""
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zsnas_jax import search, search_report
+from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.search import seeds
+from zsnas_jax.search_spaces import nasbench201
+
+SPACE = nasbench201.space()
+WRITTEN = ("report.json", "found.csv", "curve.csv", "curve.png", "cell.png")
+
+
+def start(*flags, cwd, module="search_main"):
+    command = [sys.executable, "-m", f"zsnas_jax.{module}", f"--compilation_cache={conftest.CACHE}", *flags]
+    env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(*flags, cwd, module="search_main"):
+    process = start(*flags, cwd=cwd, module=module)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a table: `good` ranks as `accuracy` does, but for noise; the others are noise; one lacks values."""
+    path = tmp_path_factory.mktemp("tables")
+    archs = SPACE.from_index(np.arange(15625))
+    rng = np.random.default_rng(0)
+    accuracy = 0.5 + (archs == 3).sum(1) / 20 + 0.01 * rng.random(15625)
+    noise = rng.standard_normal((2, 15625))
+    good = accuracy + 0.02 * noise[0]
+    columns = {"accuracy": accuracy, "good": good, "first": noise[0], "second": noise[1], "part": np.where(good < 1, good, np.nan), "empty": np.full(15625, np.nan)}  # fmt: skip
+    columns = {name: column.astype(np.float32) for name, column in columns.items()}
+    digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
+    TabularBenchmark(columns, "nasbench201", "table", "made by a test", digest).save(path / "table.npz")
+    TabularBenchmark(columns, "nasbench101", "other", "made by a test", digest).save(path / "other.npz")
+    return path
+
+
+TABLE = ["--scores=table.npz", "--benchmark=table.npz", "--benchmark_column=accuracy"]
+SEARCH = [*TABLE, "--proxies=good", "--num_architectures=300", "--num_seeds=30", "--chunk=20"]
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    code, out, err = run(*SEARCH, "--out=finished", cwd=folder)
+    assert code == 0, err
+    return folder / "finished", out
+
+
+def without_timing(folder):
+    report = json.loads((folder / "report.json").read_text())
+    return {name: value for name, value in report.items() if name != "run"}
+
+
+def test_a_search_leaves_report_curve_and_drawing(finished):
+    folder, out = finished
+    report = json.loads((folder / "report.json").read_text())
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*WRITTEN, "results.sqlite"])
+    assert report["num_seeds"] == len(report["seeds"]) == 30
+    assert report["search"] == {
+        "strategy": "evolution", "population_size": 64, "tournament_size": 10, "num_architectures": 300,
+        "scores": "good", "vote": None,
+    }  # fmt: skip
+    optimum = report["benchmark"]["optimum"]
+    best = max(report["seeds"], key=lambda row: row["scores"]["good"])
+    assert report["best"]["arch"] == best["arch"]
+    for row in report["seeds"]:
+        arch = SPACE.decode(row["arch"])
+        assert row["index"] == SPACE.to_index(arch) and row["params"] == SPACE.num_params(arch)
+        assert row["flops"] == SPACE.num_flops(arch) and 1 <= row["found_at"] <= 300
+        assert row["regret"] == pytest.approx(optimum["accuracy"] - row["accuracy"])
+    accuracies = [row["accuracy"] for row in report["seeds"]]
+    summary = report["summary"]["accuracy"]
+    assert summary["mean"] == pytest.approx(np.mean(accuracies)) and summary["std"] == pytest.approx(
+        np.std(accuracies, ddof=1)
+    )
+    assert summary["low"] < summary["mean"] < summary["high"]
+    curve = list(csv.DictReader((folder / "curve.csv").read_text().splitlines()))
+    assert list(curve[0]) == [
+        "architectures",
+        "good",
+        "good_low",
+        "good_high",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+    ]
+    means = [float(row["good"]) for row in curve]
+    assert len(curve) == 300 and means == sorted(means)
+    assert float(curve[-1]["accuracy"]) == pytest.approx(summary["mean"], rel=1e-6)
+    found = list(csv.DictReader((folder / "found.csv").read_text().splitlines()))
+    assert [row["arch"] for row in found] == [row["arch"] for row in report["seeds"]]
+    for name in ("curve.png", "cell.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert report["best"]["arch"] in out and "regret over seeds" in out and "9000 explored now" in out
+
+
+def test_killed_and_started_again_it_ends_alike(finished, folder):
+    process = start(*SEARCH, "--out=killed", cwd=folder)
+    journal = folder / "killed" / "results.sqlite-wal"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.exists() and journal.stat().st_size > 1_500_000:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    assert process.returncode == -signal.SIGKILL and not (folder / "killed" / "report.json").exists()
+    code, _, err = run(*SEARCH, "--out=killed", cwd=folder)
+    assert code == 0, err
+    explored_now = json.loads((folder / "killed" / "report.json").read_text())["run"]["num_explored_now"]
+    assert 0 < explored_now < 9000
+    assert without_timing(folder / "killed") == without_timing(finished[0])
+    for name in ("curve.csv", "found.csv", "cell.png"):
+        assert (folder / "killed" / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_a_finished_search_goes_on_with_more_seeds(folder):
+    flags = [*TABLE, "--proxies=good", "--num_architectures=80", "--strategy=random"]
+    for out, num_seeds in (("more", 3), ("more", 5), ("at_once", 5)):
+        code, _, err = run(*flags, f"--num_seeds={num_seeds}", f"--out={out}", cwd=folder)
+        assert code == 0, err
+    assert json.loads((folder / "more" / "report.json").read_text())["run"]["num_explored_now"] == 160
+    assert without_timing(folder / "more") == without_timing(folder / "at_once")
+
+
+def test_votes_and_limits_search_a_table(folder):
+    flags = ["--vote=good+first+second", "--params_limit=400000", "--num_architectures=120", "--strategy=reinforce"]
+    code, out, err = run(*TABLE, *flags, "--out=vote", cwd=folder)
+    assert code == 0, err
+    report = json.loads((folder / "vote" / "report.json").read_text())
+    assert list(report["best"]["scores"]) == ["good", "first", "second"] and report["best"]["params"] <= 400_000
+    assert report["search"]["vote"]["method"] == "copeland" and report["summary"]["accuracy"]["low"] is None
+    assert report["search"]["learning_rate"] == 0.001 and "score second" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed=1"], "seed is 1, there it was 0"),
+        (
+            ["--population_size=20", "--flops_limit=1e8"],
+            "max_flops is 100000000.0, there it was None; population_size is 20",
+        ),
+    ],
+)
+def test_the_folder_of_another_search_is_refused(flags, message, finished):
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, _, err = run(*SEARCH, *flags, f"--out={folder}", cwd=folder.parent)
+    assert code == 1 and message in err and err.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+BAD_INPUT = [
+    (["--strategy=bandit"], "unknown strategy 'bandit': allowed are random, reinforce, evolution"),
+    (["--tournament_size=65"], "tournament_size is 65: at most population_size, 64, is allowed"),
+    (["--num_architectures=63"], "num_architectures is 63: evolution begins with 64 random ones"),
+    (["--num_architectures=0"], "num_architectures is 0: at least 1"),
+    (["--num_seeds=0"], "num_seeds is 0: at least 1"),
+    (["--chunk=-1"], "chunk is -1: allowed are 0 (automatic) and more"),
+    (["--learning_rate=0"], "learning_rate is 0.0: above 0 is needed"),
+    (["--params_limit=10"], "satisfies params at most 10 (the smallest is 73,306)"),
+    (["--proxies=good,first"], "proxies good, first: a search needs one, or --vote"),
+    (["--proxies="], "proxies none: a search needs one, or --vote"),
+    (["--vote=sjw", "--proxies=good"], "give --proxies or --vote, not both"),
+    (["--vote=good+first"], "a majority needs an odd number of three or more"),
+    (["--proxies=nothing"], "column 'nothing' is not in benchmark table"),
+    (["--proxies=good", "--scores=other.npz"], "scores other.npz are of space nasbench101, the search is of nasbench201"),
+    (["--proxies=good", "--scores=gone.npz"], "unknown benchmark 'gone.npz'"),
+    (["--proxies=good", "--benchmark_column=empty"], "column empty of benchmark table holds no value"),
+    (["--scores=", "--proxies=good"], "unknown proxy 'good'"),
+    (["--proxies=good", "--repeats=2"], "repeats is 2: a search scores each architecture once"),
+    (["--proxies=good", "--resample"], "resample is True: a search scores each architecture once"),
+    (["--proxies=good", "--num_devices=2"], "num_devices is 2: a search scores each architecture once"),
+    (["--space=nb301"], "unknown space 'nb301'"),
+]  # fmt: skip
+
+DRIVER = """
+import json, sys
+from absl import flags
+from zsnas_jax import search_main
+search_main.define_flags()
+said = []
+for case in json.load(sys.stdin):
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS.flags_by_module_dict()["zsnas_jax.search_main"] + flags.FLAGS.flags_by_module_dict()["zsnas_jax.flags"]:
+        name.unparse()
+    flags.FLAGS(["search_main", *case])
+    try:
+        search_main.main()
+        said.append("nothing is wrong")
+    except (ValueError, OSError) as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def complaints(folder):
+    """What the binary says of every bad input, in one process; and that it leaves nothing behind."""
+    judged = lambda case: any("proxies" in flag or "vote" in flag for flag in case)
+    cases = [[*TABLE, *([] if judged(case) else ["--proxies=good"]), *case] for case, _ in BAD_INPUT]
+    before = sorted(folder.rglob("*"))
+    env = os.environ | {"PYTHONPATH": str(conftest.ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], cwd=folder, env=env, input=json.dumps(cases), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(folder.rglob("*")) == before
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("number", range(len(BAD_INPUT)), ids=lambda number: " ".join(BAD_INPUT[number][0]))
+def test_bad_input_is_named(number, complaints):
+    assert BAD_INPUT[number][1] in complaints[number]
+
+
+def test_bad_input_ends_in_one_clear_line(folder):
+    before = sorted(folder.rglob("*"))
+    code, _, err = run(*TABLE, "--proxies=good", "--tournament_size=65", cwd=folder)
+    assert code == 1 and err.startswith("search_main: error: tournament_size is 65") and err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp_path):
+    small = ["--batch_size=4", "--proxies=naswot", "--benchmark=none"]
+    flags = [*small, "--num_architectures=6", "--population_size=3", "--tournament_size=2", "--chunk=3", "--out=live"]
+    code, _, err = run(*flags, "--num_seeds=2", cwd=tmp_path)
+    assert code == 0, err
+    report = json.loads((tmp_path / "live" / "report.json").read_text())
+    assert report["run"]["num_explored_now"] == 12 and report["benchmark"] is None and "accuracy" not in report["best"]
+    with seeds.SearchStore(tmp_path / "live", report["settings"]) as store:
+        scored = store.get("naswot")
+    assert len(scored) == report["run"]["num_scored"] <= 12
+    assert "seconds" in (tmp_path / "live" / "curve.csv").read_text()
+    (tmp_path / "archs.txt").write_text("\n".join(scored))
+    code, _, err = run(
+        *small, "--num_devices=1", "--archs=archs.txt", "--out=scored", cwd=tmp_path, module="score_main"
+    )
+    assert code == 0, err
+    for row in csv.DictReader((tmp_path / "scored" / "scores.csv").read_text().splitlines()):
+        assert scored[row["arch"]] == pytest.approx(float(row["naswot"]), rel=1e-5)
+
+
+# --- functions
+
+
+def test_a_state_survives_its_bytes():
+    strategy = search.reinforce(SPACE, num_reference=2)
+    state = search.run(jax.random.key(3), strategy, lambda arch: arch.sum(), 4)
+    like = jax.eval_shape(lambda: search.start(jax.random.key(0), strategy, lambda arch: arch.sum(), 4))
+    again = seeds.unpack(seeds.pack(state), like)
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
+        assert one.dtype == other.dtype and jnp.all(one == other)
+    with pytest.raises(ValueError, match="does not fit this version of the search"):
+        seeds.unpack(seeds.pack((jnp.zeros(3),)), like)
+
+
+@pytest.mark.parametrize(("num_steps", "longest", "chunk"), [(6, 32, 6), (1000, 32, 25), (997, 32, 32), (33, 32, 17)])
+def test_chunks_are_even(num_steps, longest, chunk):
+    assert seeds.even_chunk(num_steps, longest) == chunk
+
+
+def test_live_seeds_take_scores_from_those_before(tmp_path):
+    few = SPACE._replace(sample=lambda key: SPACE.from_index(jax.random.randint(key, (), 0, 5)))
+    running = seeds.Search(
+        jax.random.key(0),
+        few,
+        search.random_search(few),
+        lambda arch: arch.sum().astype(jnp.float32),
+        ("sum",),
+        6,
+        4,
+        1,
+    )
+    with seeds.SearchStore(tmp_path, {}) as store:
+        explored, num_now = seeds.run_seeds(store, running, 3)
+        assert (
+            len(store.get("sum")) == explored.is_new.sum() == len(np.unique(explored.archs.reshape(-1, 6), axis=0)) <= 5
+        )
+        assert num_now == 18 and [len(row) for row in explored.seconds] == [2, 2, 2]
+        again, num_now = seeds.run_seeds(store, running, 3)
+        assert num_now == 0
+        np.testing.assert_array_equal(again.scores, explored.scores)
+        assert len(seeds.run_seeds(store, running, 2)[0].scores) == 2
+
+
+def test_a_store_that_fails_says_so(tmp_path):
+    with seeds.SearchStore(tmp_path, {}) as store:
+        store._connection.close()
+        with pytest.raises(ValueError, match="results.sqlite is damaged or not a results file"):
+            store.groups()
+        with pytest.raises(OSError, match="cannot write .*results.sqlite"):
+            store.commit(seeds.Group(0, 1, [], b""), (), {})
+
+
+def test_a_weighted_vote_is_searched_as_one_score(folder):
+    flags = ["--vote=quartet", "--num_architectures=70"]
+    columns = dict(np.load(folder / "table.npz"))
+    quartet = ("gcor_first5", "wrcor", "log_params", "neg_log_fisher")
+    TabularBenchmark(dict.fromkeys(quartet, columns["column/good"]), "nasbench201", "four", "made by a test", "0").save(
+        folder / "four.npz"
+    )
+    code, _, err = run(*TABLE, "--scores=four.npz", *flags, "--out=quartet", cwd=folder)
+    assert code == 0, err
+    report = json.loads((folder / "quartet" / "report.json").read_text())
+    assert list(report["best"]["scores"]) == ["quartet"] and report["search"]["vote"]["weights"] == [
+        2.0,
+        1.0,
+        0.5,
+        0.25,
+    ]
+
+
+def test_means_over_seeds_leave_out_what_is_not_finite():
+    values = np.array([[1.0, -np.inf, -np.inf], [3.0, 4.0, -np.inf]])
+    means = search_report.resampled_means(values)
+    np.testing.assert_array_equal(means[0], [2, 4, np.nan])
+    assert len(means) == 1001 and means[1:, 0].min() == 1 and means[1:, 0].max() == 3
+    assert len(search_report.resampled_means(values[:1])) == 1

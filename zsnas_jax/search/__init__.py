@@ -1,0 +1,40 @@
+"""Search: strategies, one loop, two sources of scores, limits. A search is a function of a key.
+
+strategy = search.evolution(space)
+state = search.run(key, strategy, search.table_scores(space, column), num_steps=1000)
+found = state.archs[state.best]
+"""
+
+from zsnas_jax.search.constraints import constrained
+from zsnas_jax.search.loop import Known, SearchState, advance, run, start
+from zsnas_jax.search.reference import ScoreFn, z_score_sum, z_scores
+from zsnas_jax.search.sources import canonical_form, live_scores, table_scores
+from zsnas_jax.search.strategies import (
+    STRATEGIES,
+    SearchStrategy,
+    evolution,
+    make_strategy,
+    random_search,
+    reinforce,
+)
+
+__all__ = [
+    "STRATEGIES",
+    "Known",
+    "ScoreFn",
+    "SearchState",
+    "SearchStrategy",
+    "advance",
+    "canonical_form",
+    "constrained",
+    "evolution",
+    "live_scores",
+    "make_strategy",
+    "random_search",
+    "reinforce",
+    "run",
+    "start",
+    "table_scores",
+    "z_score_sum",
+    "z_scores",
+]

@@ -1,0 +1,138 @@
+"""Search under a limit on parameters, on multiply-adds, or on anything else: a smaller space. A architectures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zsnas_jax.base import Arch, SearchSpace
+from zsnas_jax.search.strategies import redraw
+
+MAX_MUTATIONS = 64
+"""How many mutations are tried for an allowed one."""
+
+MAX_SAMPLES = 1000
+"""How many samples are tried for an allowed one, in a space that cannot be enumerated."""
+
+_POOL = 10_000
+_LARGEST_INT = 2**31 - 1
+
+
+def constrained(
+    space: SearchSpace,
+    *,
+    max_params: float | None = None,
+    max_flops: float | None = None,
+    allowed: Callable[[Arch], Any] | None = None,
+    num_classes: int = 10,
+    image_size: int = 32,
+) -> SearchSpace:
+    """The architectures of a space that keep to every limit given, as a space.
+
+    `sample` is uniform among them: by index where the space can be enumerated, else by rejection. `mutate` tries
+    `MAX_MUTATIONS` mutations; where none is allowed, it samples. `is_valid` knows the limits, so that REINFORCE draws
+    again. `num_archs`, indices and names stay the whole space's.
+
+    Args:
+        space: what is limited.
+        max_params: most trainable parameters.
+        max_flops: most multiply-adds of one image.
+        allowed: arch to bool[]; traces under jit and vmap.
+        num_classes: width of the logits, for the costs.
+        image_size: of the pictures, for the costs.
+
+    Returns:
+        The space, or a new one if there is a limit.
+
+    Raises:
+        ValueError: if nothing keeps to the limits; it names the smallest cost there is.
+    """
+    costs = {
+        "params": (max_params, lambda arch: space.num_params(arch, num_classes)),
+        "flops": (max_flops, lambda arch: space.num_flops(arch, num_classes, image_size)),
+    }
+    limits = {name: (limit, cost) for name, (limit, cost) in costs.items() if limit is not None}
+    if not limits and allowed is None:
+        return space
+
+    def keeps(arch: Arch) -> jax.Array:
+        kept = [cost(arch) <= _comparable(limit) for limit, cost in limits.values()]
+        return jnp.stack([jnp.asarray(each, bool) for each in [*kept, *([allowed(arch)] if allowed else [])]]).all()
+
+    if space.num_archs and space.from_index and space.to_index:
+        return _enumerated(space, keeps, limits)
+    return _rejecting(space, keeps, limits)
+
+
+def _comparable(limit: float) -> int | float:
+    """The limit as an integer where int32 holds it: float32 would round it beyond 2^24."""
+    return int(limit) if abs(limit) <= _LARGEST_INT else float(limit)
+
+
+def _enumerated(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: dict[str, Any]) -> SearchSpace:
+    """By a mask over all indices, computed once."""
+    from_index, to_index = space.from_index, space.to_index
+    assert space.num_archs and from_index and to_index
+    archs = from_index(np.arange(space.num_archs))
+    mask = np.asarray(_in_parts(keeps, archs))
+    if not mask.any():
+        raise ValueError(_nothing(space, archs, limits, f"all {space.num_archs} architectures"))
+    members, is_member = jnp.asarray(np.flatnonzero(mask).astype(np.int32)), jnp.asarray(mask)
+
+    def sample(key: jax.Array) -> Arch:
+        return from_index(members[jax.random.randint(key, (), 0, len(members))])
+
+    def is_valid(arch: Arch) -> jax.Array:
+        index = to_index(jnp.asarray(arch))
+        return (index >= 0) & is_member[index]
+
+    return space._replace(sample=sample, mutate=_mutating(space, sample, is_valid), is_valid=is_valid)
+
+
+def _rejecting(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: dict[str, Any]) -> SearchSpace:
+    """By drawing again; what a pool of samples holds is the last resort."""
+    archs = jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), _POOL))
+    kept = np.flatnonzero(np.asarray(_in_parts(keeps, archs)))
+    if not len(kept):
+        raise ValueError(_nothing(space, archs, limits, f"{_POOL} sampled architectures"))
+    pool = jax.tree.map(lambda leaf: jnp.asarray(leaf)[kept], archs)
+    is_valid = lambda arch: jnp.asarray(space.is_valid(arch), bool) & keeps(arch)
+
+    def sample(key: jax.Array) -> Arch:
+        sample_key, pool_key = jax.random.split(key)
+        place = jax.random.randint(pool_key, (), 0, len(kept))
+        propose = lambda i: space.sample(jax.random.fold_in(sample_key, i))
+        return redraw(propose, keeps, MAX_SAMPLES, lambda: jax.tree.map(lambda leaf: leaf[place], pool))
+
+    return space._replace(sample=sample, mutate=_mutating(space, sample, is_valid), is_valid=is_valid)
+
+
+def _mutating(
+    space: SearchSpace, sample: Callable[[jax.Array], Arch], is_allowed: Callable[[Arch], jax.Array]
+) -> Callable[[jax.Array, Arch], Arch]:
+    def mutate(key: jax.Array, arch: Arch) -> Arch:
+        mutation_key, sample_key = jax.random.split(key)
+        propose = lambda i: space.mutate(jax.random.fold_in(mutation_key, i), arch)
+        return redraw(propose, is_allowed, MAX_MUTATIONS, lambda: sample(sample_key))
+
+    return mutate
+
+
+def _in_parts(function: Callable[[Arch], Any], archs: Arch) -> np.ndarray:
+    """A function of every architecture, [A], vectorised over 2^14 at a time."""
+    vectorised = jax.jit(jax.vmap(function))
+    count = len(jax.tree.leaves(archs)[0])
+    part = lambda i: jax.tree.map(lambda leaf: jnp.asarray(leaf[i : i + 2**14]), archs)
+    return np.concatenate([np.asarray(vectorised(part(i))) for i in range(0, count, 2**14)])
+
+
+def _nothing(space: SearchSpace, archs: Arch, limits: dict[str, Any], searched: str) -> str:
+    """One line: which limit, and the smallest cost there is."""
+    said = [
+        f"{name} at most {limit:,.0f} (the smallest is {_in_parts(cost, archs).min():,.0f})"
+        for name, (limit, cost) in limits.items()
+    ]
+    wanted = " and ".join(said) or "the predicate"
+    return f"no architecture of space {space.name} satisfies {wanted}, of {searched}"

@@ -1,0 +1,291 @@
+"""Many seeds of a search through the durable store: what `search_main` does, as functions.
+
+Seeds run in groups, a group at a time; the state of a group is committed after every chunk of steps, with the scores
+that the chunk computed, in one transaction. S seeds, T architectures of each, E experts, M scores known.
+"""
+
+from collections.abc import Callable, Mapping
+import io
+import json
+import os
+import sqlite3
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.results import ResultStore
+from zsnas_jax.search.loop import Known, SearchState, advance, start
+from zsnas_jax.search.reference import ScoreFn
+from zsnas_jax.search.sources import canonical_form
+from zsnas_jax.search.strategies import SearchStrategy
+
+
+class Search(NamedTuple):
+    """A search and how its seeds run.
+
+    Attributes:
+        key: of all seeds; seed s draws from fold_in(key, s).
+        space: what is searched.
+        strategy: how architectures are picked.
+        score_fn: arch to float32[E].
+        experts: what the store calls the E scores; empty: they are not worth storing (a table has them).
+        num_steps: T.
+        chunk: steps between two commits.
+        group_size: seeds that run together, vmapped; 1: one after another, each taking the scores of those before.
+    """
+
+    key: jax.Array
+    space: SearchSpace
+    strategy: SearchStrategy
+    score_fn: ScoreFn
+    experts: tuple[str, ...]
+    num_steps: int
+    chunk: int
+    group_size: int
+
+    @property
+    def is_live(self) -> bool:
+        """Whether scores are worth storing and reusing."""
+        return bool(self.experts)
+
+
+class Group(NamedTuple):
+    """A group of seeds as the store has it: the first, how many, [steps, seconds] at each commit, state as bytes.
+
+    Seconds are those of the search, without compilation.
+    """
+
+    first_seed: int
+    num_seeds: int
+    seconds: list[tuple[int, float]]
+    state: bytes
+
+
+class Explored(NamedTuple):
+    """What all seeds explored.
+
+    Attributes:
+        archs: int32[S, T, G].
+        scores: float32[S, T, E].
+        incumbents: int32[S, T], the index of the best so far.
+        is_new: bool[S, T], whether a score was computed then.
+        seconds: for each seed [steps, seconds] at each commit, of its group.
+    """
+
+    archs: np.ndarray
+    scores: np.ndarray
+    incumbents: np.ndarray
+    is_new: np.ndarray
+    seconds: list[list[tuple[int, float]]]
+
+
+class SearchStore(ResultStore):
+    """A `ResultStore` that also keeps the states of searches."""
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        super().__init__(folder, settings)
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS searches "
+            "(first_seed INTEGER PRIMARY KEY, num_seeds INTEGER NOT NULL, seconds TEXT NOT NULL, state BLOB NOT NULL)"
+        )
+
+    def __enter__(self) -> "SearchStore":
+        return self
+
+    def groups(self) -> list[Group]:
+        """Every group of seeds, finished or not, by its first seed.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        try:
+            rows = self._connection.execute("SELECT * FROM searches ORDER BY first_seed").fetchall()
+        except sqlite3.Error as error:
+            raise ValueError(f"{self.path} is damaged or not a results file: {error}") from error
+        return [Group(first, number, json.loads(seconds), state) for first, number, seconds, state in rows]
+
+    def commit(self, group: Group, experts: tuple[str, ...], scores: Mapping[str, np.ndarray]) -> None:
+        """Commits a group's state and the scores float[E] that it computed, by architecture; all or none, durably.
+
+        Raises:
+            OSError: if the disk fails or is full.
+        """
+        rows = [(a, e, float(s)) for a, row in scores.items() for e, s in zip(experts, row, strict=True)]
+        row = (group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+            self._connection.execute("INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?)", row)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(f"cannot write {self.path}: {error}") from error
+
+
+def pack(tree: Any) -> bytes:
+    """The leaves of a pytree as the bytes of an .npz; keys as their data."""
+    file = io.BytesIO()
+    leaves: dict[str, Any] = {f"leaf{i}": np.asarray(_plain(leaf)) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    np.savez(file, **leaves)
+    return file.getvalue()
+
+
+def unpack(data: bytes, like: Any) -> Any:
+    """The pytree that `pack` was given.
+
+    Args:
+        data: the bytes.
+        like: a pytree of the same shapes, or of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        ValueError: if the bytes hold something else.
+    """
+    shapes, structure = jax.tree.flatten(like)
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        leaves = [arrays[f"leaf{i}"] for i in range(len(arrays.files))]
+    found = [(leaf.shape, leaf.dtype) for leaf in leaves]
+    wanted = [(leaf.shape, leaf.dtype) for leaf in map(_plain_shape, shapes)]
+    if found != wanted:
+        raise ValueError("the state of a search in the results folder does not fit this version of the search")
+    restore = lambda leaf, like: jax.random.wrap_key_data(leaf) if _is_key(like) else jnp.asarray(leaf)
+    return jax.tree.unflatten(structure, [restore(leaf, like) for leaf, like in zip(leaves, shapes, strict=True)])
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _plain_shape(leaf: Any) -> Any:
+    return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+
+
+def even_chunk(num_steps: int, longest: int) -> int:
+    """The longest of at most `longest` steps that divides the search, if not less than half that; else even parts."""
+    for chunk in range(min(longest, num_steps), longest // 2, -1):
+        if num_steps % chunk == 0:
+            return chunk
+    return -(-num_steps // -(-num_steps // longest))
+
+
+def run_seeds(
+    store: SearchStore, search: Search, num_seeds: int, *, progress: Callable[..., Any] = tqdm
+) -> tuple[Explored, int]:
+    """Runs seeds 0 to S - 1, taking from the store what is done and committing the rest to it chunk by chunk.
+
+    Args:
+        store: opened with the settings of this search.
+        search: what runs.
+        num_seeds: S. Seeds that the store has beyond it are left alone.
+        progress: called as tqdm is; shows the best so far, the rate and the time left.
+
+    Returns:
+        (what was explored, how many architectures now).
+    """
+    groups = store.groups()
+    first = groups[-1].first_seed + groups[-1].num_seeds if groups else 0
+    while first < num_seeds:
+        count = min(search.group_size, num_seeds - first)
+        groups.append(Group(first, count, [], b""))
+        first += count
+    groups = [group for group in groups if group.first_seed < num_seeds]
+    programs: dict[tuple[int, int], Any] = {}
+    finished, explored_now = [], 0
+    total = search.num_steps * sum(group.num_seeds for group in groups)
+    with progress(total=total, unit="arch", desc="searching") as bar:
+        for group in groups:
+            started = len(group.seconds) and group.seconds[-1][0]
+            explored_now += (search.num_steps - started) * group.num_seeds
+            finished.append(_run_group(store, search, group, num_seeds, programs, bar))
+    return _gather(finished, num_seeds), explored_now
+
+
+def _run_group(
+    store: SearchStore, search: Search, group: Group, num_seeds: int, programs: dict[tuple[int, int], Any], bar: Any
+) -> tuple[Group, SearchState]:
+    """The group and its state, axis S first, at the end of the search."""
+    keys = jax.vmap(lambda seed: jax.random.fold_in(search.key, seed))(group.first_seed + jnp.arange(group.num_seeds))
+    begin = lambda keys: jax.vmap(lambda key: start(key, search.strategy, search.score_fn, search.num_steps))(keys)
+    like = jax.eval_shape(begin, keys)
+    state = unpack(group.state or pack(jax.jit(begin)(keys)), like)
+    step = int(state.step[0])
+    bar.n, bar.initial = bar.n + step * group.num_seeds, bar.initial + step * group.num_seeds  # not part of the rate
+    known = _known(store, search, num_seeds) if search.is_live and step < search.num_steps else None
+    while step < search.num_steps:
+        count = min(search.chunk, search.num_steps - step)
+        case = (count, group.num_seeds)
+        if case not in programs:
+            programs[case] = _program(search, count).lower(state, known).compile()
+        began = time.perf_counter()
+        state = jax.block_until_ready(programs[case](state, known))
+        spent = group.seconds[-1][1] if group.seconds else 0.0
+        seconds = [*group.seconds, (step + count, round(spent + time.perf_counter() - began, 3))]
+        group = group._replace(seconds=seconds, state=pack(state))
+        store.commit(group, search.experts, _new_scores(search, state, step, step + count))
+        step += count
+        bar.update(count * group.num_seeds)
+        bar.set_postfix_str(_best_so_far(search, state))
+    return group, state
+
+
+def _program(search: Search, count: int) -> Any:
+    """A chunk to compile: (state of a group, known) to the state `count` steps on."""
+
+    def chunk(state: SearchState, known: Known | None) -> SearchState:
+        # A table's scores need no canonical form, and a search over one no reuse.
+        live: dict[str, Any] = {"reuse": True, "known": known, "canonical": canonical_form(search.space)}
+        options = live if search.is_live else {}
+        go_on = lambda one: advance(one, search.strategy, search.score_fn, count, **options)
+        if len(state.step) > 1:
+            return jax.vmap(go_on)(state)
+        # Without vmap a conditional stays one: what is known is not scored.
+        return jax.tree.map(lambda leaf: leaf[None], go_on(jax.tree.map(lambda leaf: leaf[0], state)))
+
+    return jax.jit(chunk)
+
+
+def _known(store: SearchStore, search: Search, num_seeds: int) -> Known:
+    """The scores of the store, padded to all that the seeds can find: one shape for all of them, one compilation."""
+    columns = [store.get(expert) for expert in search.experts]
+    names = [name for name in columns[0] if all(name in column for column in columns)]
+    capacity = max(num_seeds * search.num_steps, len(names))
+    archs = np.zeros((capacity, *jax.eval_shape(search.space.sample, search.key).shape), np.int32)
+    scores = np.full((capacity, len(columns)), -np.inf, np.float32)
+    for i, name in enumerate(names):
+        archs[i], scores[i] = search.space.decode(name), [column[name] for column in columns]
+    return Known(jnp.asarray(archs), jnp.asarray(scores), jnp.int32(len(names)))
+
+
+def _new_scores(search: Search, state: SearchState, begin: int, end: int) -> dict[str, np.ndarray]:
+    """Architecture to float[E] for what a chunk computed."""
+    if not search.is_live:
+        return {}
+    is_new = np.asarray(state.is_new[:, begin:end]).ravel()
+    flat = lambda array: np.asarray(array[:, begin:end]).reshape(len(is_new), -1)[is_new]
+    return {search.space.encode(a): s for a, s in zip(flat(state.archs), flat(state.scores), strict=True)}
+
+
+def _best_so_far(search: Search, state: SearchState) -> str:
+    best = np.asarray(jax.vmap(lambda state: state.scores[state.best])(state))
+    row = best[np.argmax(best[:, 0])] if best.shape[1] == 1 else best[0]
+    return f"best {' / '.join(f'{score:.5g}' for score in row)}"
+
+
+def _gather(finished: list[tuple[Group, SearchState]], num_seeds: int) -> Explored:
+    """The first S seeds of all groups."""
+    join = lambda read: np.concatenate([np.asarray(read(state)) for _, state in finished])[:num_seeds]
+    seconds = [group.seconds for group, _ in finished for _ in range(group.num_seeds)][:num_seeds]
+    return Explored(
+        archs=join(lambda state: state.archs),
+        scores=join(lambda state: state.scores),
+        incumbents=join(lambda state: state.incumbents),
+        is_new=join(lambda state: state.is_new),
+        seconds=seconds,
+    )

@@ -1,0 +1,262 @@
+"""Searches a space for the architecture with the best training-free score, and reports what was found.
+
+    search_main                                                 # evolution by WRCor on NAS-Bench-201, noise, live
+    search_main --scores=nasbench201_scores --vote=sjw --num_seeds=100      # looked up in a table of scores: seconds
+    search_main --strategy=reinforce --dataset=cifar10 --proxies=swap --params_limit=1e6 --benchmark=nasbench201.csv.gz
+
+Stopped at any moment and started again with the same flags, it goes on where it was; with a larger --num_seeds a
+finished search goes on with the seeds that are missing.
+"""
+
+import hashlib
+import json
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+from absl import flags as absl_flags
+import jax
+import numpy as np
+
+from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, search, search_report, search_spaces, votes
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.datasets import PictureSource
+from zsnas_jax.datasets.sources import NUM_CLASSES
+from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.search import seeds
+from zsnas_jax.search_report import Task
+from zsnas_jax.votes import Vote
+
+FLAGS = absl_flags.FLAGS
+NUM_REFERENCE = 100
+"""Random architectures whose scores give the units of a weighted vote."""
+LIVE_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 250, 500
+_OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
+_ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (0, 1), "num_devices": (0, 1)}
+
+
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.define_scoring_flags()
+    absl_flags.DEFINE_string("strategy", "evolution", f"How to search: {', '.join(search.STRATEGIES)}.")
+    absl_flags.DEFINE_string(
+        "vote", None, f"A vote in the place of one proxy: {', '.join(votes.VOTES)}, or experts joined by +."
+    )
+    absl_flags.DEFINE_integer("num_architectures", 1000, "Architectures that a seed explores.")
+    absl_flags.DEFINE_integer("population_size", 64, "Of evolution.")
+    absl_flags.DEFINE_integer("tournament_size", 10, "Of evolution.")
+    absl_flags.DEFINE_float("learning_rate", 1e-3, "Of reinforce.")
+    absl_flags.DEFINE_integer("num_seeds", 1, "How often to search; the report says how much the seeds differ.")
+    absl_flags.DEFINE_float("flops_limit", None, "Most multiply-adds of an architecture.")
+    absl_flags.DEFINE_float("params_limit", None, "Most parameters of an architecture.")
+    absl_flags.DEFINE_string(
+        "scores",
+        None,
+        "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
+        "columns are what --proxies and --vote name.",
+    )
+    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: about 32, in a table about 250.")
+
+
+class Plan(NamedTuple):
+    """What the flags ask for, checked, before anything is written.
+
+    Attributes:
+        space: within the limits.
+        experts: names of the scores that are computed or looked up.
+        vote: how they are put together; None: there is one.
+        strategy: how architectures are picked.
+        table: benchmark with the scores, or None: live.
+        source: pictures of a live search, or None.
+        task: what the report needs.
+        settings: what the results folder is bound to.
+    """
+
+    space: SearchSpace
+    experts: tuple[str, ...]
+    vote: Vote | None
+    strategy: search.SearchStrategy
+    table: benchmarks.TabularBenchmark | None
+    source: PictureSource | None
+    task: Task
+    settings: dict[str, Any]
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the experts come to one score, in units of a sample."""
+        return self.vote is not None and self.vote.method == "z_score_sum"
+
+
+def _judges() -> tuple[tuple[str, ...], Vote | None]:
+    """(names of the scores, how they are put together)."""
+    if FLAGS.vote and FLAGS["proxies"].present:
+        raise ValueError(f"vote {FLAGS.vote} brings its proxies: give --proxies or --vote, not both")
+    if FLAGS.vote:
+        vote = votes.make_vote(FLAGS.vote)
+        return vote.experts, vote
+    names = tuple(FLAGS.proxies)
+    if len(names) != 1:
+        given = ", ".join(names) or "none"
+        raise ValueError(f"proxies {given}: a search needs one, or --vote to put several together")
+    return names, None
+
+
+def _scoring_settings() -> ranking.ScoreSettings:
+    for name, allowed in _ONE_BY_ONE.items():
+        value = FLAGS[name].value
+        if value not in allowed:
+            raise ValueError(f"{name} is {value}: a search scores each architecture once, one after another")
+    return ranking.ScoreSettings(
+        batch_size=FLAGS.batch_size,
+        augment=FLAGS.augment,
+        init=FLAGS.init,
+        norm=FLAGS.norm,
+        mask_rate=FLAGS.mask_rate,
+        activation=FLAGS.activation,
+        weighting=FLAGS.weighting,
+        seed=FLAGS.seed,
+    )
+
+
+def _check_numbers() -> None:
+    for name in ("num_architectures", "num_seeds"):
+        value: Any = FLAGS[name].value
+        if value < 1:
+            raise ValueError(f"{name} is {value}: at least 1 is needed")
+    if FLAGS.chunk < 0:
+        raise ValueError(f"chunk is {FLAGS.chunk}: allowed are 0 (automatic) and more")
+    if not (FLAGS.learning_rate > 0 and math.isfinite(FLAGS.learning_rate)):
+        raise ValueError(f"learning_rate is {FLAGS.learning_rate}: above 0 is needed")
+
+
+def _strategy(space: SearchSpace, num_experts: int) -> search.SearchStrategy:
+    own = {name: FLAGS[name].value for name in _OWN_FLAGS.get(FLAGS.strategy, ())}
+    strategy = search.make_strategy(FLAGS.strategy, space, num_experts=num_experts, **own)
+    if FLAGS.num_architectures < strategy.num_initial:
+        raise ValueError(
+            f"num_architectures is {FLAGS.num_architectures}: {strategy.name} begins with "
+            f"{strategy.num_initial} random ones"
+        )
+    return strategy
+
+
+def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.TabularBenchmark, tuple[str, ...]]:
+    """(the table of scores, the full names of the experts' columns)."""
+    table = benchmarks.open_benchmark(FLAGS.scores)
+    if table.space != space.name:
+        raise ValueError(f"scores {FLAGS.scores} are of space {table.space}, the search is of {space.name}")
+    return table, tuple(table.resolve(expert) for expert in experts)
+
+
+def _plan() -> Plan:
+    """Everything that can be wrong is found here."""
+    _check_numbers()
+    scoring, (experts, vote) = _scoring_settings(), _judges()
+    whole = search_spaces.make_space(FLAGS.space)
+    table, source = None, None
+    if FLAGS.scores:
+        table, experts = _table(whole, experts)
+        classes = FLAGS.num_classes or NUM_CLASSES.get(FLAGS.dataset, 10)
+        image_size = 16 if FLAGS.dataset == "imagenet16_120" else 32
+        bound: dict[str, Any] = {"space": whole.name, "seed": scoring.seed, "scores": table.name}
+        bound |= {"scores_sha256": table.checksum}
+    else:
+        proxies.make_proxies(experts)
+        source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+        classes, image_size = source.num_classes, ranking.fixed_batch(scoring, source).image.shape[1]
+        bound = ranking.stored_settings(scoring, whole, source, FLAGS.dataset)
+    limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    space = search.constrained(whole, **limits, num_classes=classes, image_size=image_size)
+    is_sum = vote is not None and vote.method == "z_score_sum"
+    strategy = _strategy(space, 1 if is_sum else len(experts))
+    benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
+    truth = search_report.find_truth(benchmark, column, whole, FLAGS.dataset) if benchmark else None
+    scores = vote.name if vote else experts[0]
+    own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures}
+    own |= {"judged_by": scores, "experts": list(experts), "weights": vote and vote.weights} | limits
+    task = Task(whole, (scores,) if is_sum or not vote else experts, classes, image_size, truth)
+    return Plan(space, experts, vote, strategy, table, source, task, bound | own)
+
+
+def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
+    """The source of the scores; a weighted vote scores its reference first."""
+    settings = _scoring_settings()
+    if plan.table:
+        columns = np.stack([plan.table.columns[name] for name in plan.experts], axis=1)
+        score_fn = search.table_scores(plan.space, columns)
+    else:
+        assert plan.source is not None
+        weight_key, _ = ranking.seed_keys(settings.seed)  # as score_main, whose scores these are
+        score_fn = search.live_scores(
+            weight_key,
+            plan.task.space,
+            proxies.make_proxies(plan.experts, weighting=settings.weighting),
+            ranking.fixed_batch(settings, plan.source),
+            num_classes=plan.source.num_classes,
+            initializer=INITIALIZERS[settings.init],
+            treatment=settings.treatment,
+        )
+    if not plan.is_sum:
+        return score_fn
+    assert plan.vote is not None
+    keys = jax.random.split(jax.random.fold_in(_search_key(), 0), NUM_REFERENCE)
+    archs = jax.jit(jax.vmap(plan.space.sample))(keys)
+    if plan.source:
+        chosen = proxies.make_proxies(plan.experts, weighting=settings.weighting)
+        reference, _ = ranking.score_archs(store, plan.task.space, np.asarray(archs), chosen, plan.source, settings)
+    else:
+        reference = np.asarray(jax.jit(jax.vmap(score_fn))(archs))
+    return search.z_score_sum(score_fn, reference, plan.vote.weights)
+
+
+def _search_key() -> jax.Array:
+    """Apart from those of the weights and of the batches, which are the first two."""
+    return jax.random.split(jax.random.key(FLAGS.seed), 3)[2]
+
+
+def _out(settings: dict[str, Any]) -> pathlib.Path:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return pathlib.Path(FLAGS.out or f"results/search-{settings['space']}-{settings['strategy']}-{digest}")
+
+
+def main() -> None:
+    """Reads the flags, searches, writes the results."""
+    if FLAGS.num_devices == 0:
+        FLAGS["num_devices"].parse(1)  # one architecture at a time, with every thread
+    flags.configure()
+    plan = _plan()
+    out, is_live = _out(plan.settings), plan.table is None
+    with seeds.SearchStore(out, plan.settings) as store:
+        running = seeds.Search(
+            key=jax.random.fold_in(_search_key(), 1),
+            space=plan.space,
+            strategy=plan.strategy,
+            score_fn=_score_fn(plan, store),
+            experts=plan.task.experts if is_live else (),
+            num_steps=FLAGS.num_architectures,
+            chunk=FLAGS.chunk or seeds.even_chunk(FLAGS.num_architectures, LIVE_CHUNK if is_live else TABLE_CHUNK),
+            group_size=1 if is_live else TABLE_GROUP,
+        )
+        explored, num_now = seeds.run_seeds(store, running, FLAGS.num_seeds)
+        described = {name: plan.settings[name] for name in ("strategy", *plan.strategy.settings, "num_architectures")}
+        described |= {"scores": plan.settings["judged_by"], "vote": plan.vote and plan.vote._asdict()}
+        run: dict[str, Any] = {
+            "num_explored_now": num_now,
+            "num_scored": int(explored.is_new.sum()),
+            "chunk": running.chunk,
+        }
+        run["how"] = "computed" if is_live else "looked up"
+        made = search_report.make_report(plan.task, explored, plan.settings, described, run)
+        written = search_report.write_all(out, plan.task, explored, made, is_live)
+    print(search_report.as_text(made))
+    print(f"\nwritten: {out}/ {', '.join(written)}")
+
+
+def cli() -> None:
+    """The console command."""
+    define_flags()
+    flags.run(main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
