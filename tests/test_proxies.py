@@ -54,7 +54,7 @@ def golden_program():
             key=jax.random.key(0),
             treatment=Treatment(),
             layer_of=SPACE.layer_of,
-            is_active=lambda path: is_active(path, arch),
+            is_active=lambda path: is_active(arch)(path, ()),
             num_params=0,
             num_flops=0,
         )
@@ -103,7 +103,7 @@ def score_tiny(params, arch, chosen=ALL, active=lambda path: True):
 
 @functools.cache
 def dispatched_program():
-    return jax.jit(lambda params, arch: score_tiny(params, arch, active=lambda path: is_active(path, arch)))
+    return jax.jit(lambda params, arch: score_tiny(params, arch, active=lambda path: is_active(arch)(path, ())))
 
 
 def dispatched_scores(initializer, arch):

@@ -20,6 +20,7 @@ from zsnas_jax.treatments import ACTIVATIONS, NORMS
 
 FLAGS = flags.FLAGS
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
+_LARGE_SPACES = ("nasbench101",)  # one network keeps all cores busy, and two would take 7.6 GiB instead of 4.5
 
 
 def define_run_flags() -> None:
@@ -34,7 +35,7 @@ def define_run_flags() -> None:
     )
     flags.DEFINE_integer("candidates_per_step", 0, "Architectures a device scores at once; 0: 1 on a CPU, 16 on a GPU.")
     flags.DEFINE_integer(
-        "num_devices", 0, "CPU devices to share the work; 0: one a core. Ignored where there is a GPU."
+        "num_devices", 0, "CPU devices to share the work; 0: one a core, or one for large networks. Ignored on a GPU."
     )
     flags.DEFINE_string("out", None, "Folder of the results; default results/ and a name made from the settings.")
     flags.DEFINE_string(
@@ -73,7 +74,8 @@ def configure() -> None:
         raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, _MAX_CPU_DEVICES))
+        most = 1 if getattr(FLAGS, "space", "") in _LARGE_SPACES else _MAX_CPU_DEVICES
+        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, most))
 
 
 def candidates_per_step() -> int:

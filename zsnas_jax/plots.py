@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from zsnas_jax import files
-from zsnas_jax.diagnostics import ByConvolutions, Group, format_interval
+from zsnas_jax.diagnostics import ByConvolutions, Group
+from zsnas_jax.documents import format_interval
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by all eyes
 _MARKERS = "osD^vP*"
