@@ -28,8 +28,8 @@ TRUTHS = {
 ALL_1X1 = 4317
 SAMPLE_SIZE, NUM_SAMPLES, NUM_DRAWS = 1000, 2, 3
 SCORED = "wrcor,rcor,naswot,swap,synflow,jaccor,snip,pnorm,pgnorm,fisher,params,gcor_first2,gcor_first5"
-VOTES = ("zerocost", "spw", "sjw", "quartet", "trio")
-# The z-score sum that the quartet grew from.
+VOTES = ("zerocost", "spw", "sjw", "quintet", "trio")
+# The z-score sum that the quintet grew from: without the first two layers and -log Fisher.
 TRIO = votes.make_vote(("gcor_first5", "wrcor", "log_params"), "z_score_sum", (2.0, 1.0, 0.5))._replace(name="trio")
 
 

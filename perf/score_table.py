@@ -36,6 +36,9 @@ GROUPS = {
     "zico": "zico",
 }
 
+DERIVED = {"log_params": ("params", np.log), "neg_log_fisher": ("fisher", lambda fisher: -np.log(fisher))}
+"""Columns that follow from another, so that the votes that name them can be looked up too."""
+
 
 def _stages() -> list[proxies.Proxy]:
     """What experiments draw on: log-determinants of each stage and of the first two layers, free of counts."""
@@ -59,6 +62,11 @@ def export(store: ResultStore, stored: dict[str, Any]) -> None:
             columns[proxy] = np.array([scores[name] for name in names], np.float32)
         else:
             print(f"left out: {proxy} has {len(scores)} of {len(names)} scores")
+    for name, (of, function) in DERIVED.items():
+        if of in columns:
+            with np.errstate(divide="ignore"):
+                values = function(columns[of])
+            columns[name] = np.where(np.isfinite(values), values, -np.inf)
     source = json.dumps({"settings": stored, "versions": report.versions()})
     digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
     TabularBenchmark(columns, "nasbench201", "nasbench201_scores", source, digest).save(FLAGS.export)

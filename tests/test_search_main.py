@@ -316,18 +316,19 @@ def test_a_store_that_fails_says_so(tmp_path):
 
 
 def test_a_weighted_vote_is_searched_as_one_score(folder):
-    flags = ["--vote=quartet", "--num_architectures=70"]
+    flags = ["--vote=quintet", "--num_architectures=70"]
     columns = dict(np.load(folder / "table.npz"))
-    quartet = ("gcor_first5", "wrcor", "log_params", "neg_log_fisher")
-    TabularBenchmark(dict.fromkeys(quartet, columns["column/good"]), "nasbench201", "four", "made by a test", "0").save(
-        folder / "four.npz"
+    quintet = ("gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher")
+    TabularBenchmark(dict.fromkeys(quintet, columns["column/good"]), "nasbench201", "five", "made by a test", "0").save(
+        folder / "five.npz"
     )
-    code, _, err = run(*TABLE, "--scores=four.npz", *flags, "--out=quartet", cwd=folder)
+    code, _, err = run(*TABLE, "--scores=five.npz", *flags, "--out=quintet", cwd=folder)
     assert code == 0, err
-    report = json.loads((folder / "quartet" / "report.json").read_text())
-    assert list(report["best"]["scores"]) == ["quartet"] and report["search"]["vote"]["weights"] == [
+    report = json.loads((folder / "quintet" / "report.json").read_text())
+    assert list(report["best"]["scores"]) == ["quintet"] and report["search"]["vote"]["weights"] == [
         2.0,
         1.0,
+        0.5,
         0.5,
         0.25,
     ]

@@ -225,11 +225,11 @@ def test_published_votes():
         "zerocost": {"synflow", "jaccor", "snip"},
         "spw": {"synflow", "pnorm", "wrcor"},
         "sjw": {"synflow", "jaccor", "wrcor"},
-        "quartet": {"gcor_first5", "wrcor", "log_params", "neg_log_fisher"},
+        "quintet": {"gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher"},
     }
     for name, vote in votes.VOTES.items():
         assert votes.make_vote(name) == vote and vote.name == name and vote.reference
-        assert vote.experimental == (name == "quartet")
+        assert vote.experimental == (name == "quintet")
     with pytest.raises(TypeError):
         votes.VOTES["own"] = vote
 
@@ -247,7 +247,7 @@ def test_names_tell_votes_apart():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("jsw",), "unknown vote 'jsw': allowed are zerocost, spw, sjw, quartet, or experts joined by commas"),
+        (("jsw",), "unknown vote 'jsw': allowed are zerocost, spw, sjw, quintet, or experts joined by commas"),
         (("",), "unknown vote ''"),
         (([],), "experts '': at least one"),
         (("a,,b",), "experts 'a,,b': at least one, each with a name"),

@@ -29,8 +29,8 @@ Array = np.ndarray | jax.Array
 _ZERO_COST = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS"
 _WRCOR = "Jing et al., WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation"
 _OWN = "own combination of experts"
-_EXPERIMENTAL = "experimental, zsnas_jax; measured in benchmarks/RESULTS.md"
-_QUARTET = ("gcor_first5", "wrcor", "log_params", "neg_log_fisher")
+_EXPERIMENTAL = "experimental, zsnas_jax; measured in benchmarks/EXPERIMENTS.md"
+_QUINTET = ("gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher")
 
 
 class Vote(NamedTuple):
@@ -58,7 +58,7 @@ VOTES: Mapping[str, Vote] = MappingProxyType(
         "zerocost": Vote("zerocost", ("synflow", "jaccor", "snip"), "copeland", None, False, _ZERO_COST),
         "spw": Vote("spw", ("synflow", "pnorm", "wrcor"), "copeland", None, False, _WRCOR),
         "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
-        "quartet": Vote("quartet", _QUARTET, "z_score_sum", (2.0, 1.0, 0.5, 0.25), True, _EXPERIMENTAL),
+        "quintet": Vote("quintet", _QUINTET, "z_score_sum", (2.0, 1.0, 0.5, 0.5, 0.25), True, _EXPERIMENTAL),
     }
 )
 """The votes that have a name: three published ones, and an experimental one whose experts share one pass."""

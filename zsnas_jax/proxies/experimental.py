@@ -2,7 +2,7 @@
 
 Recipes of `response_correlation`, from the same forward and backward pass as WRCor. With lambda = 0 the score
 log|det(K / c)| forgets how many sites there are, and measures only how alike the pictures look; lambda = 0.1 lets the
-count in a little. What they are worth is measured in benchmarks/RESULTS.md; none is from a paper.
+count in a little. What they are worth is measured in benchmarks/EXPERIMENTS.md; none is from a paper.
 """
 
 import jax.numpy as jnp
