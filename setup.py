@@ -36,7 +36,7 @@ setuptools.setup(
     ],
     package_data={
         "zsnas_jax": ["py.typed"],
-        "zsnas_jax.benchmarks": ["paper_tables.csv", "nasbench201_scores.npz"],
+        "zsnas_jax.benchmarks": ["paper_tables.csv", "paper_tables_8_to_10.csv", "nasbench201_scores.npz"],
         "zsnas_jax.search_spaces": ["nasbench101_cells.npz"],
     },
     install_requires=[

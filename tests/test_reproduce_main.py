@@ -102,7 +102,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(tables, tmp_path):
 
 
 BAD = [
-    (["--table=7"], "table '7': allowed are 2, 3, 4, 5, 6"),
+    (["--table=1"], "table '1': allowed are 2, 3, 4, 5, 6, 7, 8, 9"),
     (["--table="], "no table is asked for: give --table, or --suite_zero"),
     (["--num_architectures=-3"], "num_architectures is -3: allowed are 0 (each table's own) and 2 or more"),
     (["--num_architectures=20000", "--cifar10=noise"], "num_architectures is 20000: nasbench201 has 15625"),
@@ -143,6 +143,6 @@ def test_bad_flags_end_in_a_clear_line(tmp_path):
 
 
 def test_a_bad_flag_and_help_through_the_command(tmp_path):
-    process = run("--table=9", cwd=tmp_path)
+    process = run("--table=10", cwd=tmp_path)
     assert process.returncode == 1 and process.stderr.count("\n") == 1
-    assert "error: table '9': allowed are" in process.stderr
+    assert "error: table '10': allowed are" in process.stderr

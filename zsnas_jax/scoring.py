@@ -124,14 +124,8 @@ def score_arch(
         float32[P], -inf where a score is undefined.
     """
     if space.num_variants > 1 and variant is None:
-        score = functools.partial(
-            score_arch,
-            space=space,
-            proxies=proxies,
-            num_classes=num_classes,
-            initializer=initializer,
-            treatment=treatment,
-        )
+        own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
+        score = functools.partial(score_arch, space=space, proxies=proxies, **own)
         branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
     options = {} if variant is None or space.num_variants == 1 else {"variant": variant}
@@ -146,10 +140,16 @@ def score_arch(
         treatment=treatment or Treatment(),
         layer_of=space.layer_of,
         is_active=is_active,
-        num_params=space.num_params(arch, num_classes),
-        num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]),
+        num_params=space.num_params(arch, num_classes) if space.num_params else _count_active(params, space, arch),
+        num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]) if space.num_flops else None,
     )
     return score_subject(subject, proxies)
+
+
+def _count_active(params: Any, space: SearchSpace, arch: Arch) -> jax.Array:
+    """Entries of the parameters of a network that an architecture has, int32[]."""
+    masks = [(leaf, space.is_active(arch)(path, leaf.shape)) for path, leaf in flatten_dict(params).items()]
+    return jnp.asarray(sum(jnp.sum(mask) * (leaf.size // jnp.size(mask)) for leaf, mask in masks))
 
 
 def draw_params(
@@ -255,18 +255,12 @@ def make_scorer(
     devices = list(devices or jax.local_devices())
     per_device = STEPS_PER_CALL * candidates_per_step
 
+    own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
+    score: Callable[..., jax.Array] = functools.partial(score_arch, space=space, proxies=proxies, **own)
+
     def score_one(variant: int, arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
-        return score_arch(
-            jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat),
-            arch,
-            batch,
-            space=space,
-            proxies=proxies,
-            num_classes=num_classes,
-            initializer=initializer,
-            treatment=treatment,
-            variant=variant,
-        )
+        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
+        return score(arch_key, arch, batch, variant=variant)
 
     shared, split = PartitionSpec(), PartitionSpec("candidates")
     programs = [

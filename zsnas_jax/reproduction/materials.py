@@ -47,7 +47,7 @@ class Materials:
     """What a study is made of.
 
     Attributes:
-        space: NAS-Bench-201.
+        space: NAS-Bench-201; for Table 7 NAS-Bench-101.
         pictures: by data set; the runs of one that is not there are left out.
         benchmark: accuracies, in the published order.
         out: folder of the documents, and of the runs.
@@ -60,14 +60,14 @@ class Materials:
 
     def accuracy_column(self, dataset: str) -> str | None:
         """The test accuracy: of the train/valid split, as in the paper, if it is there; else of the full training."""
-        return self._column(f"{dataset}split_test_200", f"{dataset}_test_200", f"{dataset}_test")
+        return self.find_column(f"{dataset}split_test_200", f"{dataset}_test_200", f"{dataset}_test")
 
     def validation_column(self, dataset: str) -> str | None:
         """The validation accuracy of one seed after 12 epochs."""
-        return self._column(f"{dataset}_valid_12")
+        return self.find_column(f"{dataset}_valid_12")
 
-    def _column(self, *beginnings: str) -> str | None:
-        """The first column that one of some beginnings of names stands for."""
+    def find_column(self, *beginnings: str) -> str | None:
+        """The first column of the benchmark that one of some beginnings of names stands for."""
         for beginning in beginnings:
             try:
                 return self.benchmark.resolve(beginning)

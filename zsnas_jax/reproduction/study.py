@@ -181,7 +181,7 @@ class Study:
         versions = ", ".join(f"{name} {version}" for name, version in report.versions().items())
         ending = _ENDING.format(truth=self.materials.benchmark, versions=versions)
         notes = "".join(f"- {note}\n" for note in self._notes(table, lines))
-        runs = f"## Runs\n\n{markdown_table(self._run_records(table))}"
+        runs = f"## Runs\n\n{markdown_table(self.run_records(table))}"
         markdown = "\n".join([heading, *([notes] if notes else []), comparison.as_markdown(lines), "", runs, ending])
         comparison.write(self.materials.out, f"table{table.number}", markdown, comparison.as_csv(lines))
         return f"table {table.number}: {done} of {len(lines)} rows done"
@@ -203,7 +203,7 @@ class Study:
         left = dict.fromkeys(line.score for line in lines if line.outcome is None)
         return notes + ([f"rows without a figure of ours: {', '.join(left)}"] if left else [])
 
-    def _run_records(self, table: Table) -> list[dict[str, str]]:
+    def run_records(self, table: Table) -> list[dict[str, str]]:
         """What each run of a table is made of."""
         records = []
         for run, columns in table.runs.items():
