@@ -63,25 +63,31 @@ class Proxy(NamedTuple):
 class SearchSpace(NamedTuple):
     """A set of architectures as pure functions; all but those on strings and classes trace under jit and vmap.
 
+    A space of your own states the first six; each of the others serves something that does without, or says what it
+    needs.
+
     Attributes:
         name: as in flags.
-        num_archs: how many architectures there are, or None where they cannot be enumerated.
         sample: key to a uniformly drawn architecture.
         mutate: (key, arch) to an architecture that differs in one decision.
-        from_index: published index, int[...], to int32[..., G]; None where there is no published order.
-        to_index: the inverse.
         encode: arch to its published string.
         decode: string to arch; ValueError that names the bad part.
-        isomorphism_key: arch to a string that isomorphic architectures share.
-        prune: arch to the one without operations that do nothing, whose network computes the same.
-        num_params: (arch, num_classes) to trainable parameters.
-        num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only.
         make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `treatment`
-            holds a `zsnas_jax.treatments.Treatment`. Where there are variants it takes `variant` too.
-        layer_of: (path of a response site, position in its scan) to its layer, counted from 1.
+            holds a `zsnas_jax.treatments.Treatment`, or it is treated as a foreign module is. Where there are variants
+            it takes `variant` too.
+        num_archs: how many architectures there are, or None where they cannot be enumerated.
+        from_index: published index, int[...], to int32[..., G]; None where there is no published order.
+        to_index: the inverse.
+        isomorphism_key: arch to a string that isomorphic architectures share; None where nobody has found one.
+        prune: arch to the one without operations that do nothing, whose network computes the same; None likewise.
+        num_params: (arch, num_classes) to trainable parameters; None: the entries that `is_active` are counted.
+        num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only;
+            None where that is not known.
+        layer_of: (path of a response site, position in its scan) to its layer, counted from 1; None: the modules at the
+            top of the network in order.
         is_active: arch to a function (path of a parameter, its shape) to whether the architecture has it, bool[], or
             which of its entries, bool broadcastable to the shape: a network that chooses its operations at run time
-            holds the parameters of all.
+            holds the parameters of all. By default an architecture has every parameter.
         num_convolutions: arch to the convolutions of its network, shortcuts excluded: how non-linear it is; None where
             that is no measure of the space.
         is_valid: arch to bool[], whether it is of the space; for spaces whose genes cannot be chosen one by one.
@@ -92,20 +98,20 @@ class SearchSpace(NamedTuple):
     """
 
     name: str
-    num_archs: int | None
     sample: Callable[[jax.Array], Arch]
     mutate: Callable[[jax.Array, Arch], Arch]
-    from_index: Callable[[Any], Arch] | None
-    to_index: Callable[[Arch], jax.Array] | None
     encode: Callable[[Arch], str]
     decode: Callable[[str], Arch]
-    isomorphism_key: Callable[[Arch], str]
-    prune: Callable[[Arch], Arch]
-    num_params: Callable[[Arch, int], int]
-    num_flops: Callable[[Arch, int, int], int]
     make_network: Callable[..., Any]
-    layer_of: Callable[[tuple[str, ...], int], int]
-    is_active: Callable[[Arch], Callable[[tuple[str, ...], tuple[int, ...]], Any]]
+    num_archs: int | None = None
+    from_index: Callable[[Any], Arch] | None = None
+    to_index: Callable[[Arch], jax.Array] | None = None
+    isomorphism_key: Callable[[Arch], str] | None = None
+    prune: Callable[[Arch], Arch] | None = None
+    num_params: Callable[[Arch, int], int] | None = None
+    num_flops: Callable[[Arch, int, int], int] | None = None
+    layer_of: Callable[[tuple[str, ...], int], int] | None = None
+    is_active: Callable[[Arch], Callable[[tuple[str, ...], tuple[int, ...]], Any]] = lambda arch: lambda *where: True
     num_convolutions: Callable[[Arch], int] | None = None
     is_valid: Callable[[Arch], Any] = lambda arch: True
     num_choices: tuple[int, ...] | None = None

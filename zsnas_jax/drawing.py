@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from zsnas_jax import files
 from zsnas_jax.base import SearchSpace
+from zsnas_jax.search_spaces import nasbench101
 from zsnas_jax.search_spaces.nasbench201_network import EDGES, OPS
 
 _COLOURS = MappingProxyType(
@@ -62,7 +63,7 @@ def _nasbench201(space: SearchSpace, arch: Any) -> Cell:
 
 def _nasbench101(space: SearchSpace, arch: Any) -> Cell:
     """An operation is a node. Read from the published string, without its dead parts."""
-    bits, _, ops = space.encode(space.prune(arch)).partition(":")
+    bits, _, ops = space.encode(nasbench101.prune(arch)).partition(":")
     labels = ops.split("-")
     size = len(labels)
     edges = [(i, j, "") for i in range(size) for j in range(size) if bits[i * size + j] == "1"]
@@ -96,6 +97,7 @@ def draw_cell(path: str | os.PathLike[str], cell: Cell, title: str = "") -> None
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot(xlim=(-0.8, _COLUMN * max(columns) + 0.8), ylim=(low, high))
     axes.set_axis_off()
+    axes.set_aspect("equal")  # an edge's bend is measured along it, the place of its label in the drawing's units
     axes.set_title(title, fontsize=9)
     boxes = [_draw_node(axes, place, name) for name, place in zip(cell.nodes, positions, strict=True)]
     for (source, target, label), middle, bend in zip(cell.edges, middles, bends, strict=True):

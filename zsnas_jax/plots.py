@@ -68,9 +68,9 @@ def _grid(num_panels: int) -> tuple[int, int]:
     return -(-num_panels // columns), columns
 
 
-def _panels(num_panels: int, width: float, height: float) -> tuple[Figure, int, int]:
-    """(figure, rows, columns) for panels of that many inches, with air between them."""
-    rows, columns = _grid(num_panels)
+def _panels(num_panels: int, width: float, height: float, columns: int = 0) -> tuple[Figure, int, int]:
+    """(figure, rows, columns) for panels of that many inches, with air between them; 0 columns: up to four."""
+    rows, columns = (-(-num_panels // columns), columns) if columns else _grid(num_panels)
     figure = Figure(figsize=(width * columns, height * rows + 0.6))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     return figure, rows, columns
@@ -232,31 +232,54 @@ class CurvePanel(NamedTuple):
     line: tuple[float, str] | None = None
 
 
-def incumbents(path: str | os.PathLike[str], panels: Sequence[CurvePanel], title: str) -> None:
+def incumbents(path: str | os.PathLike[str], panels: Sequence[CurvePanel], title: str, *, columns: int = 0) -> None:
     """The best so far along a search, its mean over seeds with its interval, a panel a measure.
 
     Args:
         path: a PNG, written whole or not at all.
         panels: what to draw.
         title: above all of them.
+        columns: panels in a row; 0: up to four.
     """
-    figure, rows, columns = _panels(len(panels), 4.8, 3.6)
+    figure, rows, columns = _panels(len(panels), 4.8, 3.6, columns)
+    handles: dict[str, Any] = {}
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, i + 1)
-        for seed in panel.seeds:
-            axes.plot(panel.x, seed, color="#999999", lw=0.5, alpha=0.4, drawstyle="steps-post")
-        mean, low, high = panel.values
-        axes.fill_between(panel.x, low, high, color=_COLOURS[0], alpha=0.25, step="post", lw=0)
-        axes.plot(panel.x, mean, color=_COLOURS[0], lw=1.8, drawstyle="steps-post")
-        if panel.line:
-            axes.axhline(panel.line[0], color=_COLOURS[1], lw=1, ls="--", label=panel.line[1])
-            axes.legend(loc="lower right", fontsize=8, frameon=False)
+        handles |= _draw_incumbents(axes, panel)
         _cut_the_start(axes, panel)
         axes.set_xlabel(panel.labels[0])
         axes.set_ylabel(panel.labels[1])
         axes.grid(alpha=0.3)
     figure.suptitle(textwrap.fill(title, 46 * columns), fontsize=11)
+    if handles:
+        explained, names = list(handles.values()), list(handles)
+        figure.legend(
+            explained,
+            names,
+            loc="outside lower center",
+            ncols=2 * columns,
+            fontsize=9,
+            frameon=False,
+            columnspacing=1.5,
+        )
     _save(figure, path)
+
+
+def _draw_incumbents(axes: Axes, panel: CurvePanel) -> dict[str, Any]:
+    """Draws a panel and returns what has to be explained, by explanation."""
+    handles: dict[str, Any] = {}
+    mean, low, high = panel.values
+    if len(panel.seeds) > 1:
+        for seed in panel.seeds:
+            [line] = axes.plot(panel.x, seed, color="#888888", lw=0.6, alpha=0.5, drawstyle="steps-post")
+        band = axes.fill_between(panel.x, low, high, color=_COLOURS[0], alpha=0.25, step="post", lw=0)
+        handles |= {"single seeds": line, "95 % interval of the mean": band}
+    [drawn] = axes.plot(panel.x, mean, color=_COLOURS[0], lw=1.8, drawstyle="steps-post")
+    if handles:
+        handles = {"mean over seeds": drawn} | handles
+    if panel.line:
+        handles[panel.line[1]] = axes.axhline(panel.line[0], color=_COLOURS[1], lw=1.2, ls="--")
+    return handles
 
 
 def _cut_the_start(axes: Axes, panel: CurvePanel) -> None:

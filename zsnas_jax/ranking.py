@@ -97,6 +97,9 @@ def select_archs(space: SearchSpace, text: str, seed: int = 0) -> np.ndarray:
     allowed = "allowed are all, START:STOP, random:COUNT or the path of a file of architecture strings"
     total = space.num_archs
     start, colon, stop = text.partition(":")
+    by_index = text == "all" or (colon and start.isdigit() and stop.isdigit())
+    if by_index and not (total and space.from_index):
+        raise ValueError(f"archs {text!r}: space {space.name} has no published order, use random:COUNT or a file")
     if text == "all" and total and space.from_index:
         return np.asarray(space.from_index(np.arange(total)))
     if colon and start == "random" and stop.isdigit():
@@ -158,13 +161,16 @@ def stored_settings(settings: ScoreSettings, space: SearchSpace, source: Picture
 
 def _representatives(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
     """For each architecture the first in published order of those that are isomorphic once pruned, int32[A, G]."""
-    if not (space.num_archs and space.from_index):
-        raise ValueError(f"share_isomorphic needs a space that can be enumerated, {space.name} cannot")
+    prune, isomorphism_key = space.prune, space.isomorphism_key
+    if not (space.num_archs and space.from_index and prune and isomorphism_key):
+        raise ValueError(
+            f"share_isomorphic needs a space that can be enumerated, pruned and keyed, {space.name} cannot"
+        )
     first: dict[str, np.ndarray] = {}
     for arch in np.asarray(space.from_index(np.arange(space.num_archs))):
-        if np.array_equal(space.prune(arch), arch):
-            first.setdefault(space.isomorphism_key(arch), arch)
-    return np.stack([first[space.isomorphism_key(space.prune(arch))] for arch in archs])
+        if np.array_equal(prune(arch), arch):
+            first.setdefault(isomorphism_key(arch), arch)
+    return np.stack([first[isomorphism_key(prune(arch))] for arch in archs])
 
 
 def score_archs(

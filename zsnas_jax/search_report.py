@@ -75,11 +75,11 @@ def _describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
     if index is not None:
         found["index"] = index
     finite = {name: float(s) if np.isfinite(s) else None for name, s in zip(task.experts, scores, strict=True)}
-    found |= {
-        "scores": finite,
-        "params": int(space.num_params(arch, task.num_classes)),
-        "flops": int(space.num_flops(arch, task.num_classes, task.image_size)),
-    }
+    found["scores"] = finite
+    if space.num_params:
+        found["params"] = int(space.num_params(arch, task.num_classes))
+    if space.num_flops:
+        found["flops"] = int(space.num_flops(arch, task.num_classes, task.image_size))
     if task.truth and index is not None:
         accuracy = float(task.truth.accuracy[index])
         known = not np.isnan(accuracy)
@@ -239,17 +239,18 @@ def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str,
     at = _points(explored.incumbents.shape[1])
     panels = []
     for name, values in measures(task, explored).items():
-        scale, label, line = 1.0, f"{name} of the best so far", None
+        scale, label, line = 1.0, f"score of the best so far\n{name}", None
         if name == "accuracy" and task.truth:
             best = 100 * float(task.truth.accuracy[task.truth.best])
-            scale, label, line = 100.0, f"{task.truth.column} (%)", (best, f"optimum {best:.2f}")
+            scale, label = 100.0, f"accuracy of the best so far (%)\n{task.truth.column}"
+            line = best, f"the space's optimum, {best:.2f} %"
         axes = [(at + 1.0, "architectures"), *([(seconds(explored)[at], "seconds")] if is_live else [])]
         shown = scale * np.where(np.isfinite(values[:, at]), values[:, at], np.nan)
         panels += [
             plots.CurvePanel(x, _with_interval(shown), shown[:_THIN_LINES], (name_of_x, label), line)
             for x, name_of_x in axes
         ]
-    plots.incumbents(path, panels, title)
+    plots.incumbents(path, panels, title, columns=2 if is_live else 0)
 
 
 def write_all(
@@ -269,7 +270,7 @@ def write_all(
     if task.space.name in drawing.GRAPHS:
         arch = made["best"]["arch"]
         cell = drawing.GRAPHS[task.space.name](task.space, task.space.decode(arch))
-        drawing.draw_cell(folder / "cell.png", cell, arch)
+        drawing.draw_cell(folder / "cell.png", cell, f"{arch}\n{_caption(made['best'])}")
         written.append("cell.png")
     return written
 
@@ -277,6 +278,19 @@ def write_all(
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A seed's entry as a record: a column a score."""
     return {key: value for key, value in row.items() if key != "scores"} | dict(row["scores"])
+
+
+def _caption(best: Mapping[str, Any]) -> str:
+    """What there is to say about an architecture in a line."""
+    said = [f"index {best['index']}"] if "index" in best else []
+    said += [f"{name} {_score(score)}" for name, score in best["scores"].items()]
+    said += [f"{best['params']:,} parameters"] if "params" in best else []
+    said += [f"accuracy {100 * best['accuracy']:.2f} %"] if best.get("accuracy") is not None else []
+    return ", ".join(said)
+
+
+def _score(score: float | None) -> str:
+    return "none" if score is None else f"{score:.6g}"
 
 
 def _seeds(made: Mapping[str, Any]) -> str:
@@ -291,8 +305,9 @@ def as_text(made: Mapping[str, Any]) -> str:
         "",
     ]
     shown = {"architecture": best["arch"], "index": best.get("index")}
-    shown |= {f"score {name}": "none" if s is None else f"{s:.6g}" for name, s in best["scores"].items()}
-    shown |= {"parameters": f"{best['params']:,}", "FLOPs": f"{best['flops'] / 1e6:,.2f} M"}
+    shown |= {f"score {name}": _score(score) for name, score in best["scores"].items()}
+    shown["parameters"] = f"{best['params']:,}" if "params" in best else None
+    shown["FLOPs"] = f"{best['flops'] / 1e6:,.2f} M" if "flops" in best else None
     if best.get("accuracy") is not None:
         shown["accuracy"] = f"{100 * best['accuracy']:.2f} %"
     shown["found"] = f"as number {best['found_at']} of seed {best['seed']}"
@@ -300,17 +315,19 @@ def as_text(made: Mapping[str, Any]) -> str:
     if made["benchmark"]:
         truth, optimum = made["benchmark"], made["benchmark"]["optimum"]
         lines.append(f"\naccuracy: {truth['column']} of {truth['name']}")
-        for name in made["summary"]:
-            lines.append(f"{name} over seeds: {_percent(made['summary'][name])}")
+        if made["num_seeds"] == 1 and best["regret"] is not None:
+            lines.append(f"regret: {100 * best['regret']:.2f} %")
+        elif made["num_seeds"] > 1:
+            lines += [f"{name} over seeds: {_percent(summary)}" for name, summary in made["summary"].items()]
         lines.append(f"optimum: {100 * optimum['accuracy']:.2f} %, index {optimum['index']} {optimum.get('arch', '')}")
     lines.append(f"\n{run['num_explored_now']} explored now; in all {run['num_scored']} scores {run['how']}")
     return "\n".join(lines)
 
 
 def _percent(summary: Mapping[str, Any]) -> str:
-    """Mean, deviation and interval: 93.10 +- 0.20 % [92.90, 93.30]."""
+    """Mean, its interval, deviation: mean 93.10 % [92.90, 93.30], deviation 0.20."""
     if summary["mean"] is None:
         return "unknown"
-    spread = "" if summary["std"] is None else f" +- {100 * summary['std']:.2f}"
+    spread = "" if summary["std"] is None else f", deviation {100 * summary['std']:.2f}"
     ends = "" if summary["low"] is None else f" [{100 * summary['low']:.2f}, {100 * summary['high']:.2f}]"
-    return f"{100 * summary['mean']:.2f}{spread} %{ends}"
+    return f"mean {100 * summary['mean']:.2f} %{ends}{spread}"

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
         layer_of: layers of the sites; None for `number_layers`.
         is_active: path of a parameter to whether this architecture has it, bool or bool[].
         num_params: trainable parameters.
-        num_flops: multiply-adds of one image.
+        num_flops: multiply-adds of one image; None where the space does not say.
     """
 
     module: nn.Module

@@ -1,8 +1,10 @@
 """The size of a network: Params and FLOPs, the controls that every proxy has to beat. No data, no labels."""
 
+import jax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
+from zsnas_jax.reading import Reading
 
 
 def params() -> Proxy:
@@ -11,5 +13,15 @@ def params() -> Proxy:
 
 
 def flops() -> Proxy:
-    """FLOPs = multiply-adds of one picture, of convolutions and dense layers only."""
-    return Proxy("flops", lambda r: jnp.float32(r.subject.num_flops), frozenset(), {}, "a count")
+    """FLOPs = multiply-adds of one picture, of convolutions and dense layers only.
+
+    Raises, where it is scored:
+        ValueError: if the space does not say `num_flops`.
+    """
+
+    def score(reading: Reading) -> jax.Array:
+        if reading.subject.num_flops is None:
+            raise ValueError("proxy flops needs the num_flops of a space, which this one lacks")
+        return jnp.float32(reading.subject.num_flops)
+
+    return Proxy("flops", score, frozenset(), {}, "a count")

@@ -47,13 +47,17 @@ def constrained(
         The space, or a new one if there is a limit.
 
     Raises:
-        ValueError: if nothing keeps to the limits; it names the smallest cost there is.
+        ValueError: if nothing keeps to the limits (it names the smallest cost there is), or the space does not know a
+            cost that is limited.
     """
-    costs = {
-        "params": (max_params, lambda arch: space.num_params(arch, num_classes)),
-        "flops": (max_flops, lambda arch: space.num_flops(arch, num_classes, image_size)),
-    }
-    limits = {name: (limit, cost) for name, (limit, cost) in costs.items() if limit is not None}
+    given = {"params": (max_params, space.num_params), "flops": (max_flops, space.num_flops)}
+    sizes = {"params": (num_classes,), "flops": (num_classes, image_size)}
+    limits = {}
+    for name, (limit, cost) in given.items():
+        if limit is not None and cost is None:
+            raise ValueError(f"{name} at most {limit:,.0f}: space {space.name} has no num_{name} to hold to it")
+        if limit is not None:
+            limits[name] = limit, lambda arch, cost=cost, size=sizes[name]: cost(arch, *size)
     if not limits and allowed is None:
         return space
 
