@@ -60,8 +60,8 @@ def test_scores_do_not_depend_on_chunking_or_order(reference):
 
 
 def test_a_vmapped_step_gives_the_same_scores(reference):
-    scores, program = score(ARCHS, candidates_per_step=3)
-    np.testing.assert_allclose(scores, reference, rtol=1e-3)
+    scores, program = score(ARCHS, names=("wrcor",), candidates_per_step=3)
+    np.testing.assert_allclose(scores[:, 0], reference[:, PROXIES.index("wrcor")], rtol=1e-3)
     assert program.num_compilations() == 1
 
 
