@@ -17,6 +17,7 @@ from absl import flags as absl_flags
 import numpy as np
 
 from zsnas_jax import benchmarks, datasets, documents, files, flags, metrics, proxies, ranking, search_spaces, votes
+from zsnas_jax.reproduction.judges import DERIVED, with_derived
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -35,12 +36,8 @@ TRIO = votes.make_vote(("gcor_first5", "wrcor", "log_params"), "z_score_sum", (2
 
 def with_votes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scores float[A] by name, and those of the logarithms and votes that can be made of them."""
-    scores = dict(scores)
-    with np.errstate(divide="ignore"):
-        if "params" in scores:
-            scores["log_params"] = np.log(scores["params"])
-        if "fisher" in scores:
-            scores["neg_log_fisher"] = -np.log(scores["fisher"])
+    find = with_derived(scores.get)
+    scores = {**scores, **{name: values for name in DERIVED if (values := find(name)) is not None}}
     known = {name: TRIO if name == "trio" else votes.make_vote(name) for name in VOTES}
     made = {name: votes.vote(v, scores) for name, v in known.items() if set(v.experts) <= set(scores)}
     return scores | made
@@ -86,6 +83,8 @@ def _existing() -> tuple[dict[str, np.ndarray], np.ndarray]:
     table = benchmarks.open_benchmark(FLAGS.scores)
     columns = {name: np.asarray(column, np.float64) for name, column in table.columns.items()}
     there = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
+    space = search_spaces.make_space("nasbench201")
+    there[np.setdiff1d(np.arange(len(there)), space.to_index(ranking.select_archs(space, FLAGS.archs)))] = False
     return {name: column[there] for name, column in columns.items()}, np.flatnonzero(there)
 
 
@@ -126,6 +125,7 @@ if __name__ == "__main__":
     absl_flags.DEFINE_string(
         "scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz."
     )
+    absl_flags.DEFINE_string("archs", "all", "Which cells of the table: as in score_main.")
     absl_flags.DEFINE_bool("samples", False, "Score the fixed samples instead of judging a table.")
     absl_flags.DEFINE_string("cifar10", "cifar10", "Pictures of the samples.")
     absl_flags.DEFINE_string("document", None, "Where to write the table.")

@@ -23,6 +23,7 @@ import numpy as np
 from zsnas_jax import datasets, flags, proxies, ranking, report, search_spaces
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.proxies.response import response_correlation
+from zsnas_jax.reproduction.judges import DERIVED, with_derived
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -35,9 +36,6 @@ GROUPS = {
     "ncd": "ncd_nwot,ncd_swap",
     "zico": "zico",
 }
-
-DERIVED = {"log_params": ("params", np.log), "neg_log_fisher": ("fisher", lambda fisher: -np.log(fisher))}
-"""Columns that follow from another, so that the votes that name them can be looked up too."""
 
 
 def _stages() -> list[proxies.Proxy]:
@@ -62,11 +60,8 @@ def export(store: ResultStore, stored: dict[str, Any]) -> None:
             columns[proxy] = np.array([scores[name] for name in names], np.float32)
         else:
             print(f"left out: {proxy} has {len(scores)} of {len(names)} scores")
-    for name, (of, function) in DERIVED.items():
-        if of in columns:
-            with np.errstate(divide="ignore"):
-                values = function(columns[of])
-            columns[name] = np.where(np.isfinite(values), values, -np.inf)
+    find = with_derived(columns.get)  # so that votes that name such columns can be looked up too
+    columns |= {name: values for name in DERIVED if (values := find(name)) is not None}
     source = json.dumps({"settings": stored, "versions": report.versions()})
     digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
     TabularBenchmark(columns, "nasbench201", "nasbench201_scores", source, digest).save(FLAGS.export)

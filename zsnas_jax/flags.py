@@ -1,7 +1,9 @@
 """Command-line flags that binaries share, defined once: two binaries that define one flag collide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+import hashlib
 import importlib.util
+import json
 import os
 import pathlib
 import sys
@@ -83,6 +85,12 @@ def candidates_per_step() -> int:
     if FLAGS.candidates_per_step < 0:
         raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: allowed are 0 (automatic) and more")
     return FLAGS.candidates_per_step or (1 if jax.default_backend() == "cpu" else 16)
+
+
+def results_folder(stem: str, settings: Mapping[str, Any]) -> pathlib.Path:
+    """The folder of --out, or one whose name, after a stem, belongs to these settings alone."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return pathlib.Path(FLAGS.out or f"results/{stem}-{digest}")
 
 
 def ground_truth(space: str) -> TabularBenchmark | None:

@@ -38,6 +38,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | found
 
 
+def device() -> dict[str, Any]:
+    """What the scores were computed on."""
+    return {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "cpus": os.cpu_count()}
+
+
 def _is_installed(name: str) -> bool:
     try:
         importlib.metadata.version(name)
@@ -156,7 +161,7 @@ def make_report(
         "settings": settings,
         "num_archs": len(archs),
         "run": run,
-        "device": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "cpus": os.cpu_count()},
+        "device": device(),
         "versions": versions(),
         "benchmark": None,
         "proxies": {},

@@ -6,10 +6,7 @@
 Stopped at any moment and started again with the same flags, it goes on where it was.
 """
 
-import hashlib
-import json
 import pathlib
-from typing import Any
 
 from absl import flags as absl_flags
 
@@ -38,13 +35,6 @@ def define_flags() -> None:
         False,
         "Architectures have the score of their pruned form, which isomorphic ones share.",
     )
-
-
-def _out(settings: dict[str, Any]) -> pathlib.Path:
-    """The results folder: the flag, or a name that belongs to these settings alone."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = pathlib.Path(settings["dataset"]).stem
-    return pathlib.Path(FLAGS.out or f"results/{settings['space']}-{dataset}-{digest}")
 
 
 def main() -> None:
@@ -76,7 +66,7 @@ def main() -> None:
     source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
     candidates = flags.candidates_per_step()
     stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
-    out = _out(stored)
+    out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
         matrix, times = ranking.score_archs(
             store, space, archs, chosen, source, settings, candidates_per_step=candidates

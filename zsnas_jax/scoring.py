@@ -128,7 +128,7 @@ def score_arch(
         score = functools.partial(score_arch, space=space, proxies=proxies, **own)
         branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
-    options = {} if variant is None or space.num_variants == 1 else {"variant": variant}
+    options = {"variant": variant} if space.num_variants > 1 else {}
     network = space.make_network(num_classes=num_classes, **options)
     params, is_active = draw_params(key, arch, batch, space=space, network=network, initializer=initializer)
     subject = Subject(
@@ -148,7 +148,8 @@ def score_arch(
 
 def _count_active(params: Any, space: SearchSpace, arch: Arch) -> jax.Array:
     """Entries of the parameters of a network that an architecture has, int32[]."""
-    masks = [(leaf, space.is_active(arch)(path, leaf.shape)) for path, leaf in flatten_dict(params).items()]
+    mask_of = space.is_active(arch)
+    masks = [(leaf, mask_of(path, leaf.shape)) for path, leaf in flatten_dict(params).items()]
     return jnp.asarray(sum(jnp.sum(mask) * (leaf.size // jnp.size(mask)) for leaf, mask in masks))
 
 

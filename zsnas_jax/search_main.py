@@ -8,10 +8,7 @@ Stopped at any moment and started again with the same flags, it goes on where it
 finished search goes on with the seeds that are missing.
 """
 
-import hashlib
-import json
 import math
-import pathlib
 from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
@@ -28,8 +25,6 @@ from zsnas_jax.search_report import Task
 from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
-NUM_REFERENCE = 100
-"""Random architectures whose scores give the units of a weighted vote."""
 LIVE_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (0, 1), "num_devices": (0, 1)}
@@ -199,7 +194,7 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
     if not plan.is_sum:
         return score_fn
     assert plan.vote is not None
-    keys = jax.random.split(jax.random.fold_in(_search_key(), 0), NUM_REFERENCE)
+    keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
     archs = jax.jit(jax.vmap(plan.space.sample))(keys)
     if plan.source:
         chosen = proxies.make_proxies(plan.experts, weighting=settings.weighting)
@@ -209,26 +204,17 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
     return search.z_score_sum(score_fn, reference, plan.vote.weights)
 
 
-def _search_key() -> jax.Array:
-    """Apart from those of the weights and of the batches, which are the first two."""
-    return jax.random.split(jax.random.key(FLAGS.seed), 3)[2]
-
-
-def _out(settings: dict[str, Any]) -> pathlib.Path:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return pathlib.Path(FLAGS.out or f"results/search-{settings['space']}-{settings['strategy']}-{digest}")
-
-
 def main() -> None:
     """Reads the flags, searches, writes the results."""
     if FLAGS.num_devices == 0:
         FLAGS["num_devices"].parse(1)  # one architecture at a time, with every thread
     flags.configure()
     plan = _plan()
-    out, is_live = _out(plan.settings), plan.table is None
+    out = flags.results_folder(f"search-{plan.settings['space']}-{plan.settings['strategy']}", plan.settings)
+    is_live = plan.table is None
     with seeds.SearchStore(out, plan.settings) as store:
         running = seeds.Search(
-            key=jax.random.fold_in(_search_key(), 1),
+            key=seeds.search_keys(FLAGS.seed)[1],
             space=plan.space,
             strategy=plan.strategy,
             score_fn=_score_fn(plan, store),

@@ -6,7 +6,6 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tabulate import tabulate
 
@@ -187,7 +186,7 @@ def make_report(
         "benchmark": None,
         "curve": _curve(task, explored),
         "versions": report.versions(),
-        "device": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "cpus": os.cpu_count()},
+        "device": report.device(),
         "run": dict(run) | {"commits": explored.seconds[0]},
     }
     if task.truth:

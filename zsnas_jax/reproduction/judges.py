@@ -13,13 +13,11 @@ from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import paper
 from zsnas_jax.reproduction.tables import find_vote
 from zsnas_jax.search import z_scores
+from zsnas_jax.search.seeds import NUM_REFERENCE
 from zsnas_jax.votes import VOTES, Vote, vote
 
 Find = Callable[[str], np.ndarray | None]
 """Name of a proxy to its scores float[A], or None where there are none."""
-
-NUM_REFERENCE = 100
-"""Random architectures whose scores give the units of a weighted vote, as in `search_main`."""
 
 FLIPPED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"zerocost:flipped": ("snip", "jaccor"), "sjw:flipped": ("jaccor",)}

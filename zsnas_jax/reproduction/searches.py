@@ -22,6 +22,7 @@ from zsnas_jax.base import SearchSpace
 from zsnas_jax.reproduction.judges import Judge
 from zsnas_jax.reproduction.study import Stopwatch, read_seconds
 from zsnas_jax.results import ResultStore
+from zsnas_jax.search.seeds import search_keys
 
 PREFIXES: Mapping[str, str] = MappingProxyType({"random": "R", "reinforce": "RL", "evolution": "RE"})
 """A strategy to what the paper puts before the name of a score: "RE-WRCor"."""
@@ -50,16 +51,12 @@ class SearchSettings:
     @property
     def reference_key(self) -> jax.Array:
         """Draws the architectures whose scores give the units of a weighted vote."""
-        return jax.random.fold_in(_search_key(self.seed), 0)
+        return search_keys(self.seed)[0]
 
     def keys(self, seeds: Sequence[int]) -> jax.Array:
         """The keys of some seeds."""
-        root = jax.random.fold_in(_search_key(self.seed), 1)
+        root = search_keys(self.seed)[1]
         return jax.vmap(lambda s: jax.random.fold_in(root, s))(jnp.asarray(seeds, jnp.int32))
-
-
-def _search_key(seed: int) -> jax.Array:
-    return jax.random.split(jax.random.key(seed), 3)[2]
 
 
 def check_budget(space: SearchSpace, settings: SearchSettings) -> None:

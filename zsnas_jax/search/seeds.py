@@ -24,6 +24,15 @@ from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
 
+NUM_REFERENCE = 100
+"""Random architectures whose scores give the units of a weighted vote."""
+
+
+def search_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """(key of the reference of a weighted vote, root of all seeds), apart from `zsnas_jax.ranking.seed_keys`."""
+    key = jax.random.split(jax.random.key(seed), 3)[2]  # the first two are those of weights and batches
+    return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
 
 class Search(NamedTuple):
     """A search and how its seeds run.
