@@ -14,6 +14,7 @@ CACHE = ROOT / ".jax_cache"
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_default_matmul_precision", "highest")  # on a GPU tests compare float32, not its default of TF32
 flags.FLAGS.mark_as_parsed()
 
 

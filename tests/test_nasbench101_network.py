@@ -128,7 +128,8 @@ def check_static(space, rows, names):
                 layer_of=space.layer_of,
             )
         )
-        np.testing.assert_allclose(scores, score(params), rtol=2e-3, atol=2e-3)
+        # ZiCo divides by the deviation of a gradient over two batches, which may be close to nothing.
+        np.testing.assert_allclose(scores, score(params), rtol=5e-3 if "zico" in names else 2e-3, atol=2e-3)
         assert np.isfinite(scores).all()
 
 

@@ -229,7 +229,7 @@ def test_its_document_names_data_seeds_and_time(finished):
         "jax",
     ):
         assert part in text, part
-    seconds = float(re.search(r"([\d.]+) *\|\n\nSeconds", text).group(1))
+    seconds = float(re.search(r"([\d.]+) on cpu *\|\n\nSeconds", text).group(1))
     assert seconds > 0
     assert "rows without a figure of ours: pgnorm, snip, grasp" in text
 

@@ -218,7 +218,7 @@ def test_searches_are_kept_and_only_missing_seeds_run(tmp_path):
     other = one._replace(judge=one.judge._replace(columns=one.judge.columns + 1))
     searches.run_all(tmp_path, SPACE, [(other, run)], SETTINGS, lambda found: None)
     assert asked[2:] == [[0, 1, 2]]  # other scores are another search
-    assert searches.seconds(tmp_path, SPACE, SETTINGS) > 0
+    assert searches.seconds(tmp_path, SPACE, SETTINGS).endswith(" on cpu")
 
 
 def test_a_stopped_table_goes_on_with_the_search_that_it_was_at(tmp_path):
@@ -336,6 +336,7 @@ def live_report(path, **changes):
         "search": {"strategy": "evolution", "scores": "wrcor", "num_architectures": 1000},
         "seeds": [{"index": 17}],
         "run": {"how": "computed", "commits": [[500, 1000.0], [1000, 2000.4]]},
+        "device": {"kind": "cpu"},
     }
     path.write_text(
         json.dumps({name: made[name] | changes.get(name, {}) if name != "seeds" else made[name] for name in made})
@@ -364,7 +365,7 @@ def test_table_8_says_how_each_row_came_about(eighth):
         "random over 60 scored cells",
         "random over 30 scored cells",
     }
-    assert hows["live, 1 seed of 1,000 architectures, cifar10, 2,000 s"] == "RE-WRCor"
+    assert hows["live, 1 seed of 1,000 architectures, cifar10, 2,000 s on cpu"] == "RE-WRCor"
     accuracy = truth101_table().columns["cifar10_test_108_mean"]
     evolved = rows["RE-ValAcc", oracle, "test"]
     assert float(evolved["ours"]) + float(evolved["regret"]) == pytest.approx(float(accuracy.max()), abs=1e-6)
@@ -373,7 +374,7 @@ def test_table_8_says_how_each_row_came_about(eighth):
     scored = rows["R-WRCor", "random over 60 scored cells", "test"]  # 100 draws of 60
     assert float(scored["ours"]) > best and scored["paper"] == "0.9326"
     assert rows["R-WRCor", "random over 60 scored cells", "valid"]["ours"]
-    found = rows["RE-WRCor", "live, 1 seed of 1,000 architectures, cifar10, 2,000 s", "test"]
+    found = rows["RE-WRCor", "live, 1 seed of 1,000 architectures, cifar10, 2,000 s on cpu", "test"]
     assert float(found["ours"]) == pytest.approx(float(accuracy[17])) and found["low"] == ""
     assert rows["RL-SJW", "", "test"]["ours"] == "" and rows["RL-SJW", "", "test"]["paper"] == "0.9347"
     text = (out / "table8.md").read_text()
@@ -529,7 +530,7 @@ class Flags(dict):
 DEFAULTS = {
     "table": [], "num_architectures": 100, "batch_size": 4, "seed": 0, "cifar10": "noise", "cifar100": "none",
     "imagenet16_120": "none", "slow": False, "suite_zero": None, "data_dir": None, "num_seeds": 3,
-    "live_reports": [], "nasbench101_valid": None,
+    "live_reports": [], "nasbench101_valid": None, "candidates_per_step": 1,
 }  # fmt: skip
 
 
@@ -550,7 +551,6 @@ def main(monkeypatch, tables, out, **given):
     made = Flags({name: types.SimpleNamespace(value=value) for name, value in values.items()})
     monkeypatch.setattr(reproduce_main, "FLAGS", made)
     monkeypatch.setattr(flags, "configure", lambda: None)
-    monkeypatch.setattr(flags, "candidates_per_step", lambda: 1)
     reproduce_main.main()
 
 

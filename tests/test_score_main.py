@@ -199,7 +199,7 @@ BAD = [
         ["--benchmark_column=svhn"],
         "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single",
     ),
-    (["--candidates_per_step=-2"], "candidates_per_step is -2: allowed are 0"),
+    (["--candidates_per_step=-2"], "candidates_per_step is -2: at least 1"),
     (["--out=small.npz"], "cannot make the results folder small.npz: File exists"),
 ]
 

@@ -36,10 +36,12 @@ def degenerate_to_minus_inf(scores: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
 
 
+@jax.default_matmul_precision("highest")
 def score_subject(subject: Subject, proxies: Sequence[Proxy]) -> jax.Array:
     """Scores of one network, float[P], -inf where a score is undefined; traces under jit, vmap and scan.
 
-    Proxies under the same treatment share one reading of the network.
+    Proxies under the same treatment share one reading of the network. Products are float32 on every device: a GPU's
+    default, TF32, keeps ten bits, and a log-determinant amplifies what it drops.
     """
     scores: dict[str, jax.Array] = {}
     for treatment in dict.fromkeys(proxy.treatment for proxy in proxies):

@@ -27,7 +27,7 @@ from zsnas_jax.votes import Vote
 FLAGS = absl_flags.FLAGS
 LIVE_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
-_ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (0, 1), "num_devices": (0, 1)}
+_ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
 
 
 def define_flags() -> None:

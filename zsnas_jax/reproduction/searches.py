@@ -20,7 +20,7 @@ import numpy as np
 from zsnas_jax import search
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.reproduction.judges import Judge
-from zsnas_jax.reproduction.study import Stopwatch, read_seconds
+from zsnas_jax.reproduction.study import Stopwatch, describe_seconds
 from zsnas_jax.results import ResultStore
 from zsnas_jax.search.seeds import search_keys
 
@@ -210,6 +210,6 @@ def run_all(
     return found
 
 
-def seconds(out: str | os.PathLike[str], space: SearchSpace, settings: SearchSettings) -> float:
-    """What the searches of a folder took in all processes, compilation included."""
-    return read_seconds(folder(out, space, settings) / _SECONDS)
+def seconds(out: str | os.PathLike[str], space: SearchSpace, settings: SearchSettings) -> str:
+    """The seconds that the searches of a folder took in all processes, compilation included, by device."""
+    return describe_seconds(folder(out, space, settings) / _SECONDS)

@@ -11,6 +11,7 @@ import pathlib
 import time
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -48,7 +49,7 @@ Written with {versions}.
 
 
 class Stopwatch:
-    """A progress bar that keeps, durably, the seconds that a folder took in all processes, up to its last chunk.
+    """A progress bar that keeps, durably, the seconds that a folder took, by device, up to its last chunk.
 
     Args:
         path: the file.
@@ -58,6 +59,7 @@ class Stopwatch:
     def __init__(self, path: pathlib.Path, **options: Any) -> None:
         self._path, self._bar = path, tqdm(**options)
         self._started, self._before = time.perf_counter(), read_seconds(path)
+        self._device = jax.devices()[0].device_kind
 
     def __enter__(self) -> "Stopwatch":
         return self
@@ -67,17 +69,23 @@ class Stopwatch:
 
     def update(self, count: int) -> None:
         """Some architectures have been committed."""
-        seconds = self._before + time.perf_counter() - self._started
-        files.write_text(self._path, json.dumps({"seconds": round(seconds, 3)}) + "\n")
+        own = self._before.get(self._device, 0.0) + time.perf_counter() - self._started
+        files.write_text(self._path, json.dumps({"seconds": self._before | {self._device: round(own, 3)}}) + "\n")
         self._bar.update(count)
 
 
-def read_seconds(path: pathlib.Path) -> float:
-    """What a `Stopwatch` wrote; 0 where there is nothing, or nothing readable."""
+def read_seconds(path: pathlib.Path) -> dict[str, float]:
+    """What a `Stopwatch` wrote, by kind of device; empty where there is nothing, or nothing readable."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        return {str(kind): float(value) for kind, value in seconds.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def describe_seconds(path: pathlib.Path) -> str:
+    """`read_seconds` for a document: "12.3 on cpu"."""
+    return ", ".join(f"{value:.1f} on {kind}" for kind, value in read_seconds(path).items())
 
 
 class Study:
@@ -209,7 +217,7 @@ class Study:
         for run, columns in table.runs.items():
             if run in self._stored:
                 pictures, stored, settings = self.materials.pictures[run.dataset], self._stored[run], run.settings
-                seconds = read_seconds(self.materials.folder(run, stored) / _SECONDS)
+                seconds = describe_seconds(self.materials.folder(run, stored) / _SECONDS)
                 record = {
                     "condition": ", ".join(columns),
                     "pictures": pictures.name,
@@ -221,7 +229,7 @@ class Study:
                     "initialisation": settings.init,
                     "weighting": settings.weighting,
                     "seed": settings.seed,
-                    "seconds": f"{seconds:.1f}",
+                    "seconds": seconds,
                 }
                 records.append({name: str(value) for name, value in record.items()})
         return records

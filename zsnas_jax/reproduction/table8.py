@@ -49,7 +49,7 @@ regrets to it are larger. R random search, RL REINFORCE, RE regularized evolutio
   replacement from M cells that are themselves a random sample, rows in the order of hashes, is a bootstrap of random
   search over the space; its deviation is that of the draws alone, too small where M is not much more than
   {settings.num_architectures:,}.
-- *live*: by `search_main`, which scored every network that it met.
+- *live*: by `search_main`, which scored every network that it met; seconds without compilation.
 """
 
 _ORACLE = ", here an **oracle**: the test accuracy itself, for lack of a validation accuracy of all cells"
@@ -78,14 +78,14 @@ def read_live(path: str | os.PathLike[str]) -> Live:
         indices = np.array([seed["index"] for seed in made["seeds"]], int)
         count, strategy, name = int(search["num_architectures"]), PREFIXES[search["strategy"]], str(search["scores"])
         looked_up, (_, spent) = run["how"] != "computed", run["commits"][-1]
-        data = made["settings"].get("dataset", "")
+        data, device = pathlib.Path(made["settings"]["dataset"]).stem, made["device"]["kind"]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is not a report of search_main: {type(error).__name__} {error}") from error
     if space != nasbench101.SPACE or looked_up:
         kind = "looked up" if looked_up else "live"
         raise ValueError(f"{path} is of a {kind} search of {space}: needed is a live one of {nasbench101.SPACE}")
     seeds = f"{len(indices)} seed{'s' if len(indices) > 1 else ''}"
-    how = f"live, {seeds} of {count:,} architectures, {data}, {spent:,.0f} s"
+    how = f"live, {seeds} of {count:,} architectures, {data}, {spent:,.0f} s on {device}"
     return Live(f"{strategy}-{judges.title(name)}", name, how, indices)
 
 
@@ -267,6 +267,19 @@ def _maxima(setup: Setup, scored: Sequence[Scored]) -> list[dict[str, str]]:
     return records
 
 
+def _found_live(setup: Setup) -> list[dict[str, str]]:
+    """The cells that live searches ended at, one of each seed."""
+    space, accuracy = setup.materials.space, setup.accuracy("test")
+    assert space.from_index is not None
+    records = []
+    for live in setup.live:
+        for row in live.indices.tolist():
+            record = {"row": live.row, "score": live.judge, "index": str(row)}
+            record |= {"arch": space.encode(space.from_index(row)), "test": findings.percent(float(accuracy[row]))}
+            records.append(record)
+    return records
+
+
 def _write(
     setup: Setup, plan: Sequence[Search], found: Sequence[Found], tops: Sequence[Mapping[str, str]]
 ) -> list[str]:
@@ -281,6 +294,8 @@ def _write(
     cells = [findings.cells_record(one.search.row, one.search.judge.name, one.indices, {}) for one in found]
     if cells:
         parts += ["## Which cells were found", "", markdown_table(cells), ""]
+    if live := _found_live(setup):
+        parts += ["## What each seed of the live searches found", "", markdown_table(live), ""]
     if tops:
         parts += ["## What each score likes best among the scored cells", "", markdown_table(tops), ""]
     out = setup.materials.out
@@ -311,6 +326,6 @@ def _ending(setup: Setup) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions().items())
     return (
         f"{made}Ground truth: {materials.benchmark.source}, SHA-256 {materials.benchmark.checksum}.\n\n"
-        f"Seed {settings.seed}; the searches took {spent:.1f} seconds, compilation included.\n\n"
+        f"Seed {settings.seed}; seconds of the searches, compilation included: {spent}.\n\n"
         f"Written with {versions}.\n"
     )

@@ -237,6 +237,6 @@ def _ending(setup: Setup) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions().items())
     return (
         f"{made}\n\nGround truth: {materials.benchmark.source}, SHA-256 {materials.benchmark.checksum}.\n\n"
-        f"Seed {setup.settings.seed}; the searches took {spent:.1f} seconds, compilation included.\n\n"
+        f"Seed {setup.settings.seed}; seconds of the searches, compilation included: {spent}.\n\n"
         f"Written with {versions}.\n"
     )
