@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from zsnas_jax import search, search_report
 from zsnas_jax.benchmarks import TabularBenchmark
@@ -277,23 +278,40 @@ def test_a_state_survives_its_bytes():
         seeds.unpack(seeds.pack((jnp.zeros(3),)), like)
 
 
-@pytest.mark.parametrize(("num_steps", "longest", "chunk"), [(6, 32, 6), (1000, 32, 25), (997, 32, 32), (33, 32, 17)])
-def test_chunks_are_even(num_steps, longest, chunk):
-    assert seeds.even_chunk(num_steps, longest) == chunk
+def live_search(space, strategy):
+    """Of 6 architectures in chunks of 4."""
+    score_fn = lambda arch: arch.sum().astype(jnp.float32)
+    return seeds.Search(jax.random.key(0), space, strategy, score_fn, ("sum",), 6, 4, 1)
+
+
+def test_chunks_of_any_length_are_one_program_and_a_stop_between_them_changes_nothing(tmp_path, monkeypatch):
+    running = live_search(SPACE, search.evolution(SPACE, population_size=3, tournament_size=2))
+    built, build = [], seeds._program
+    monkeypatch.setattr(seeds, "_program", lambda search: built.append(search) or build(search))
+    with seeds.SearchStore(tmp_path / "whole", {}) as store:
+        whole, _ = seeds.run_seeds(store, running, 2)
+    assert len(built) == 1
+
+    class Stop(Exception):
+        pass
+
+    class StoppedBar(tqdm):
+        def set_postfix_str(self, *args, **kwargs):  # called behind the first commit
+            raise Stop
+
+    with seeds.SearchStore(tmp_path / "stopped", {}) as store, pytest.raises(Stop):
+        seeds.run_seeds(store, running, 2, progress=StoppedBar)
+    with seeds.SearchStore(tmp_path / "stopped", {}) as store:
+        assert len(store.get("sum")) > 0
+        again, num_now = seeds.run_seeds(store, running, 2)
+    assert num_now == 8
+    for one, other in zip(whole[:4], again[:4], strict=True):  # all but the seconds
+        np.testing.assert_array_equal(one, other)
 
 
 def test_live_seeds_take_scores_from_those_before(tmp_path):
     few = SPACE._replace(sample=lambda key: SPACE.from_index(jax.random.randint(key, (), 0, 5)))
-    running = seeds.Search(
-        jax.random.key(0),
-        few,
-        search.random_search(few),
-        lambda arch: arch.sum().astype(jnp.float32),
-        ("sum",),
-        6,
-        4,
-        1,
-    )
+    running = live_search(few, search.random_search(few))
     with seeds.SearchStore(tmp_path, {}) as store:
         explored, num_now = seeds.run_seeds(store, running, 3)
         assert (

@@ -50,7 +50,7 @@ def define_flags() -> None:
         "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
         "columns are what --proxies and --vote name.",
     )
-    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: about 32, in a table about 250.")
+    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: 32, in a table 250.")
 
 
 class Plan(NamedTuple):
@@ -220,7 +220,7 @@ def main() -> None:
             score_fn=_score_fn(plan, store),
             experts=plan.task.experts if is_live else (),
             num_steps=FLAGS.num_architectures,
-            chunk=FLAGS.chunk or seeds.even_chunk(FLAGS.num_architectures, LIVE_CHUNK if is_live else TABLE_CHUNK),
+            chunk=FLAGS.chunk or (LIVE_CHUNK if is_live else TABLE_CHUNK),
             group_size=1 if is_live else TABLE_GROUP,
         )
         explored, num_now = seeds.run_seeds(store, running, FLAGS.num_seeds)

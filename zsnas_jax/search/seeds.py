@@ -176,14 +176,6 @@ def _plain_shape(leaf: Any) -> Any:
     return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
 
 
-def even_chunk(num_steps: int, longest: int) -> int:
-    """The longest of at most `longest` steps that divides the search, if not less than half that; else even parts."""
-    for chunk in range(min(longest, num_steps), longest // 2, -1):
-        if num_steps % chunk == 0:
-            return chunk
-    return -(-num_steps // -(-num_steps // longest))
-
-
 def run_seeds(
     store: SearchStore, search: Search, num_seeds: int, *, progress: Callable[..., Any] = tqdm
 ) -> tuple[Explored, int]:
@@ -205,7 +197,7 @@ def run_seeds(
         groups.append(Group(first, count, [], b""))
         first += count
     groups = [group for group in groups if group.first_seed < num_seeds]
-    programs: dict[tuple[int, int], Any] = {}
+    programs: dict[int, Any] = {}
     finished, explored_now = [], 0
     total = search.num_steps * sum(group.num_seeds for group in groups)
     with progress(total=total, unit="arch", desc="searching") as bar:
@@ -217,7 +209,7 @@ def run_seeds(
 
 
 def _run_group(
-    store: SearchStore, search: Search, group: Group, num_seeds: int, programs: dict[tuple[int, int], Any], bar: Any
+    store: SearchStore, search: Search, group: Group, num_seeds: int, programs: dict[int, Any], bar: Any
 ) -> tuple[Group, SearchState]:
     """The group and its state, axis S first, at the end of the search."""
     keys = jax.vmap(lambda seed: jax.random.fold_in(search.key, seed))(group.first_seed + jnp.arange(group.num_seeds))
@@ -229,11 +221,11 @@ def _run_group(
     known = _known(store, search, num_seeds) if search.is_live and step < search.num_steps else None
     while step < search.num_steps:
         count = min(search.chunk, search.num_steps - step)
-        case = (count, group.num_seeds)
-        if case not in programs:
-            programs[case] = _program(search, count).lower(state, known).compile()
+        arguments = state, known, jnp.int32(count)
+        if group.num_seeds not in programs:
+            programs[group.num_seeds] = _program(search).lower(*arguments).compile()
         began = time.perf_counter()
-        state = jax.block_until_ready(programs[case](state, known))
+        state = jax.block_until_ready(programs[group.num_seeds](*arguments))
         spent = group.seconds[-1][1] if group.seconds else 0.0
         seconds = [*group.seconds, (step + count, round(spent + time.perf_counter() - began, 3))]
         group = group._replace(seconds=seconds, state=pack(state))
@@ -244,14 +236,20 @@ def _run_group(
     return group, state
 
 
-def _program(search: Search, count: int) -> Any:
-    """A chunk to compile: (state of a group, known) to the state `count` steps on."""
+def _program(search: Search) -> Any:
+    """A chunk to compile: (state of a group, known, int32[]) to the state so many steps on.
 
-    def chunk(state: SearchState, known: Known | None) -> SearchState:
+    Their number is data, so that the last chunk, which may be shorter, is the same program.
+    """
+
+    def chunk(state: SearchState, known: Known | None, count: jax.Array) -> SearchState:
+        def loop(body: Callable[..., Any], state: SearchState, steps: jax.Array) -> tuple[SearchState, None]:
+            return jax.lax.fori_loop(0, count, lambda i, state: body(state, steps[i])[0], state), None
+
         # A table's scores need no canonical form, and a search over one no reuse.
         live: dict[str, Any] = {"reuse": True, "known": known, "canonical": canonical_form(search.space)}
         options = live if search.is_live else {}
-        go_on = lambda one: advance(one, search.strategy, search.score_fn, count, **options)
+        go_on = lambda one: advance(one, search.strategy, search.score_fn, search.chunk, loop_fn=loop, **options)
         if len(state.step) > 1:
             return jax.vmap(go_on)(state)
         # Without vmap a conditional stays one: what is known is not scored.
