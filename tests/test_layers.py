@@ -32,6 +32,19 @@ def test_conv2d_and_its_gradients_are_xlas(size, stride):
     chex.assert_trees_all_close(gradients(own, *operands), gradients(plain, *operands), atol=2e-4)
 
 
+@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_conv2d_and_its_gradients_are_xlas(size, stride):
+    pad, axes = (size - 1) // 2, ("NHWC", "HWIO", "NHWC")
+    plain = lambda x, k: lax.conv_general_dilated(
+        x, k, (stride, stride), [(pad, pad)] * 2, dimension_numbers=axes, feature_group_count=4
+    )
+    operands = normal(3, 6, 6, 4), normal(size, size, 1, 4, seed=1)
+    own = lambda x, k: layers.depthwise_conv2d(x, k, stride)
+    chex.assert_trees_all_close(own(*operands), plain(*operands), atol=1e-5)
+    chex.assert_trees_all_close(gradients(own, *operands), gradients(plain, *operands), atol=2e-4)
+
+
 def test_batch_norm_and_its_gradients_are_flaxs():
     x, scale, bias = normal(4, 5, 5, 3), normal(3, seed=1), normal(3, seed=2)
     module = nn.BatchNorm(use_running_average=False, epsilon=1e-5)

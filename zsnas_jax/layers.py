@@ -99,6 +99,61 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return _conv2d(x, kernel, stride)
 
 
+def _shifts(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
+    """The k * k shifts of x, padded by (k - 1) / 2, each float[B, H / stride, W / stride, C]."""
+    pad, height, width = (size - 1) // 2, x.shape[1], x.shape[2]
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    return [x[:, i : i + height : stride, j : j + width : stride] for i, j in np.ndindex(size, size)]
+
+
+def _filter_channels(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """XLA's own depthwise convolution takes 25 to 40 times as long on a CPU as the sum of shifts that it is."""
+
+    def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        pad, channels = (kernel.shape[0] - 1) // 2, x.shape[-1]
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_AXES, feature_group_count=channels
+        )
+
+    def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        weights = kernel.reshape(-1, x.shape[-1])
+        return sum(w * shift for w, shift in zip(weights, _shifts(x, len(kernel), stride), strict=True))
+
+    return lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return _filter_channels(x, kernel, stride)
+
+
+def _depthwise_pullback(stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    products = [jnp.sum(g * shift, (0, 1, 2)) for shift in _shifts(x, len(kernel), stride)]
+    if stride > 1:
+        after = x.shape[1] - 1 - stride * (g.shape[1] - 1)
+        spread = (0, after, stride - 1)
+        g = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), spread, spread, (0, 0, 0)))
+    return _filter_channels(g, jnp.flip(kernel, (0, 1)), 1), jnp.stack(products).reshape(kernel.shape)
+
+
+_depthwise.defvjp(lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_pullback)
+
+
+def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Convolution of each channel by itself with an odd square kernel, without bias, padded by (k - 1) / 2.
+
+    Args:
+        x: float[B, H, W, C], H = W, a multiple of the stride.
+        kernel: float[k, k, 1, C].
+        stride: the same in both directions.
+
+    Returns:
+        float[B, H / stride, W / stride, C].
+    """
+    return _depthwise(x, kernel, stride)
+
+
 def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
     mean = x.mean((0, 1, 2))
     inverse = lax.rsqrt(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean) + epsilon)

@@ -26,46 +26,46 @@ from zsnas_jax.layers import batch_norm
 _EPSILON = 1e-5
 _LEVELS = 1 << 16  # masks are drawn from 16 random bits an element: half the cost of 32
 
-Norm = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]
-"""(x float[N, ..., C], scale float[C], bias float[C], key) to float[N, ..., C]."""
+Norm = Callable[[jax.Array, jax.Array, jax.Array, Any, float], jax.Array]
+"""(x float[N, ..., C], scale float[C], bias float[C], key, epsilon) to float[N, ..., C]."""
 
 
-def _standardise(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    return (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + _EPSILON)
+def _standardise(x: jax.Array, axes: tuple[int, ...], epsilon: float) -> jax.Array:
+    return (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + epsilon)
 
 
 def _group_norm(groups: int) -> Norm:
-    def apply(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
+    def apply(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float) -> jax.Array:
         channels = x.shape[-1]
         count = min(groups, channels)
         if channels % count:
             raise ValueError(f"norm gn{groups} on {channels} channels: they must be a multiple of {groups}")
         grouped = x.reshape(*x.shape[:-1], count, channels // count)
         axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
-        return _standardise(grouped, axes).reshape(x.shape) * scale + bias
+        return _standardise(grouped, axes, epsilon).reshape(x.shape) * scale + bias
 
     return apply
 
 
-def _dropout(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
+def _dropout(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float) -> jax.Array:
     return 2.0 * _mask(x, jax.random.fold_in(key, 1), 0.5)
 
 
 NORMS: Mapping[str, Norm] = MappingProxyType(
     {
-        "bn": lambda x, scale, bias, key: batch_norm(x, scale, bias, _EPSILON),
-        "ln": lambda x, scale, bias, key: _standardise(x, tuple(range(1, x.ndim))) * scale + bias,
+        "bn": lambda x, scale, bias, key, epsilon: batch_norm(x, scale, bias, epsilon),
+        "ln": lambda x, scale, bias, key, epsilon: _standardise(x, tuple(range(1, x.ndim)), epsilon) * scale + bias,
         "gn16": _group_norm(16),
         "gn8": _group_norm(8),
-        "in": lambda x, scale, bias, key: _standardise(x, tuple(range(1, x.ndim - 1))) * scale + bias,
+        "in": lambda x, scale, bias, key, epsilon: _standardise(x, tuple(range(1, x.ndim - 1)), epsilon) * scale + bias,
         "dropout": _dropout,
-        "identity": lambda x, scale, bias, key: x,
-        "bn_initial": lambda x, scale, bias, key: x * (scale / (1 + _EPSILON) ** 0.5) + bias,
+        "identity": lambda x, scale, bias, key, epsilon: x,
+        "bn_initial": lambda x, scale, bias, key, epsilon: x * (scale / (1 + epsilon) ** 0.5) + bias,
     }
 )
 """Batch norm by the batch's statistics; layer norm over H, W and C of a sample; group norm of 16 or 8 groups (of one
 channel each where a layer is narrower); instance norm; dropout at rate 1/2 in the norm's place; nothing; and batch norm
-in evaluation mode before any training (mean 0, variance 1). All have epsilon 1e-5, and scale and bias per channel."""
+in evaluation mode before any training (mean 0, variance 1). All have scale and bias per channel."""
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
     {"relu": nn.relu, "gelu": nn.gelu, "leaky_relu": nn.leaky_relu}
@@ -117,9 +117,11 @@ class Treatment:
         """SAM on x float[N, ...], which enters a convolution."""
         return _mask(x, key, self.mask_rate) if self.mask_rate else x  # type: ignore[arg-type]
 
-    def normalise(self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any) -> jax.Array:
-        """The norm of x float[N, ..., C]; scale and bias float[C]."""
-        return NORMS[self.norm](x, scale, bias, key)
+    def normalise(
+        self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = _EPSILON
+    ) -> jax.Array:
+        """The norm of x float[N, ..., C]; scale and bias float[C]; epsilon is added to the variance."""
+        return NORMS[self.norm](x, scale, bias, key, epsilon)
 
     def activate(self, x: jax.Array) -> jax.Array:
         """The activation of x."""
