@@ -112,11 +112,14 @@ def dispatched_scores(initializer, arch):
     return dict(zip(NAMES, np.asarray(scores), strict=True))
 
 
+@pytest.mark.slow  # of each family the dearest stand below
 def test_a_static_network_scores_as_the_dispatched_one():
     check_static(CELLS[0], ALL)
 
 
-@pytest.mark.parametrize("names", [["snip"], ["naswot", "swap"]], ids="+".join)
+@pytest.mark.parametrize(
+    "names", [["snip"], ["naswot", "swap"], ["wrcor", "fisher", "synflow", "epe", "zen", "ncd_swap"]], ids="+".join
+)
 def test_a_static_network_under_a_subset_scores_as_the_dispatched_one_under_all(names):
     check_static(CELLS[1], proxies.make_proxies(names))
 

@@ -110,7 +110,7 @@ def test_a_search_leaves_report_curve_and_drawing(finished):
     assert [row["arch"] for row in found] == [row["arch"] for row in report["seeds"]]
     for name in ("curve.png", "cell.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    assert report["best"]["arch"] in out and "regret over seeds" in out and "9000 explored now" in out
+    assert report["best"]["arch"] in out and "regret over seeds" in out and "explored now: 9000" in out
 
 
 def test_killed_and_started_again_it_ends_alike(finished, folder):
@@ -152,6 +152,10 @@ def test_votes_and_limits_search_a_table(folder):
     assert list(report["best"]["scores"]) == ["good", "first", "second"] and report["best"]["params"] <= 400_000
     assert report["search"]["vote"]["method"] == "copeland" and report["summary"]["accuracy"]["low"] is None
     assert report["search"]["learning_rate"] == 0.001 and "score second" in out
+    optimum = report["benchmark"]["optimum"]
+    assert optimum["is_within_limits"] and nasbench201.num_params(SPACE.from_index(optimum["index"])) <= 400_000
+    assert report["best"]["regret"] == pytest.approx(optimum["accuracy"] - report["best"]["accuracy"])
+    assert "optimum within the limits" in out
 
 
 @pytest.mark.parametrize(

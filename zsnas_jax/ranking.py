@@ -206,7 +206,7 @@ def score_archs(
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
     batch = None if settings.resample else fixed_batch(settings, source)
     task = _Task(space, source, settings, candidates_per_step, batch)
-    with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
+    with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="compiling") as bar:
         for places, members in groups.items():
             missing = [proxies[i] for i in places]
             scorer = task.scorer(missing)
@@ -220,6 +220,7 @@ def score_archs(
                     scores = _mark_failures(task, missing, chunk_names, chunk_archs, store, error)
                 store.add(chunk_names, [proxy.name for proxy in missing], scores)
                 seconds = time.perf_counter() - started
+                bar.set_description("scoring", refresh=False)
                 bar.update(len(chunk))
                 times = times._replace(
                     first_call_seconds=times.first_call_seconds or seconds,

@@ -193,6 +193,13 @@ def _interval_text(entry: Mapping[str, Any]) -> str:
     return documents.format_interval(None if None in bounds else metrics.Interval(*bounds))
 
 
+def _top_text(top: list[dict[str, Any]]) -> str:
+    columns = ("index", "score", "accuracy", "arch")
+    rows = [{"rank": i} | {key: row.get(key) for key in columns} for i, row in enumerate(top, 1)]
+    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return tabulate(rows, headers="keys", floatfmt=".4f")
+
+
 def as_text(report: dict[str, Any]) -> str:
     """The report for the terminal."""
     run, truth = report["run"], report["benchmark"]
@@ -211,13 +218,9 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(
             f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %"
         )
-    name, best = next(iter(report["proxies"].items()))
-    top = [
-        {"rank": i} | {k: row.get(k) for k in ("index", "score", "accuracy", "arch")}
-        for i, row in enumerate(best["top"], 1)
-    ]
-    top = [{key: value for key, value in row.items() if value is not None} for row in top]
-    lines += [f"\nbest by {name}:", tabulate(top, headers="keys", floatfmt=".4f")]
+    votes = [name for name, entry in report["proxies"].items() if "experts" in entry["settings"]]
+    for name in votes or list(report["proxies"])[:1]:
+        lines += [f"\nbest by {name}:", _top_text(report["proxies"][name]["top"])]
     for proxy, entry in report["proxies"].items():
         if "failed" in entry:
             arch, reason = next(iter(entry["failed"].items()))

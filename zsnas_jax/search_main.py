@@ -128,9 +128,10 @@ def _strategy(space: SearchSpace, num_experts: int) -> search.SearchStrategy:
     own = {name: FLAGS[name].value for name in _OWN_FLAGS.get(FLAGS.strategy, ())}
     strategy = search.make_strategy(FLAGS.strategy, space, num_experts=num_experts, **own)
     if FLAGS.num_architectures < strategy.num_initial:
+        name = next(name for name, value in strategy.settings.items() if value == strategy.num_initial)
         raise ValueError(
             f"num_architectures is {FLAGS.num_architectures}: {strategy.name} begins with "
-            f"{strategy.num_initial} random ones"
+            f"{strategy.num_initial} random ones, its {name}"
         )
     return strategy
 
@@ -165,7 +166,10 @@ def _plan() -> Plan:
     is_sum = vote is not None and vote.method == "z_score_sum"
     strategy = _strategy(space, 1 if is_sum else len(experts))
     benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
-    truth = search_report.find_truth(benchmark, column, whole, FLAGS.dataset) if benchmark else None
+    truth = None
+    if benchmark:
+        allowed = search.allowed_rows(whole, **limits, num_classes=classes, image_size=image_size)
+        truth = search_report.find_truth(benchmark, column, whole, FLAGS.dataset, allowed)
     scores = vote.name if vote else experts[0]
     own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures}
     own |= {"judged_by": scores, "experts": list(experts), "weights": vote and vote.weights} | limits

@@ -22,16 +22,30 @@ _POINTS = 200
 
 
 class Truth(NamedTuple):
-    """Trained accuracy to hold the found ones against: a benchmark and one of its columns, float32[A], NaN: unknown."""
+    """Trained accuracy to hold the found ones against.
+
+    Attributes:
+        benchmark: a table.
+        column: of it.
+        accuracy: float32[A], NaN where it is unknown.
+        is_allowed: which architectures the search may find, bool[A]; None: all.
+    """
 
     benchmark: TabularBenchmark
     column: str
     accuracy: np.ndarray
+    is_allowed: np.ndarray | None = None
 
     @property
     def best(self) -> int:
-        """The index of the optimum."""
-        return int(np.nanargmax(self.accuracy))
+        """The index of the optimum, of what the search may find."""
+        allowed = True if self.is_allowed is None else self.is_allowed
+        return int(np.nanargmax(np.where(allowed, self.accuracy, np.nan)))
+
+    @property
+    def name_of_best(self) -> str:
+        """What to call the optimum."""
+        return "optimum" if self.is_allowed is None else "optimum within the limits"
 
 
 class Task(NamedTuple):
@@ -52,18 +66,31 @@ class Task(NamedTuple):
     truth: Truth | None
 
 
-def find_truth(benchmark: TabularBenchmark, column: str | None, space: SearchSpace, dataset: str) -> Truth:
+def find_truth(
+    benchmark: TabularBenchmark,
+    column: str | None,
+    space: SearchSpace,
+    dataset: str,
+    is_allowed: np.ndarray | None = None,
+) -> Truth:
     """The column of a benchmark that found architectures are held against.
 
+    Args:
+        benchmark: the table.
+        column: name of a column or its beginning; None: as `zsnas_jax.report.find_truth` chooses.
+        space: what is searched, without limits.
+        dataset: name of the data set.
+        is_allowed: which architectures the search may find, bool[A]; None: all.
+
     Raises:
-        ValueError: as `zsnas_jax.report.find_truth`, or if the column holds no value.
+        ValueError: as `zsnas_jax.report.find_truth`, or if the column holds no value of an allowed architecture.
     """
     nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
     name = report.find_truth(benchmark, column, space, nothing, dataset).column
     accuracy = np.asarray(benchmark.columns[name])
-    if np.isnan(accuracy).all():
-        raise ValueError(f"column {name} of benchmark {benchmark.name} holds no value")
-    return Truth(benchmark, name, accuracy)
+    if np.isnan(accuracy if is_allowed is None else accuracy[is_allowed]).all():
+        raise ValueError(f"column {name} of benchmark {benchmark.name} holds no value of what may be found")
+    return Truth(benchmark, name, accuracy, is_allowed)
 
 
 def _describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
@@ -193,6 +220,7 @@ def make_report(
         truth = task.truth
         space = task.space
         optimum: dict[str, Any] = {"index": truth.best, "accuracy": float(truth.accuracy[truth.best])}
+        optimum["is_within_limits"] = truth.is_allowed is not None
         if space.from_index:
             optimum["arch"] = space.encode(space.from_index(truth.best))
         made["benchmark"] = {
@@ -242,7 +270,7 @@ def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str,
         if name == "accuracy" and task.truth:
             best = 100 * float(task.truth.accuracy[task.truth.best])
             scale, label = 100.0, f"accuracy of the best so far (%)\n{task.truth.column}"
-            line = best, f"the space's optimum, {best:.2f} %"
+            line = best, f"{task.truth.name_of_best}, {best:.2f} %"
         axes = [(at + 1.0, "architectures"), *([(seconds(explored)[at], "seconds")] if is_live else [])]
         shown = scale * np.where(np.isfinite(values[:, at]), values[:, at], np.nan)
         panels += [
@@ -318,8 +346,9 @@ def as_text(made: Mapping[str, Any]) -> str:
             lines.append(f"regret: {100 * best['regret']:.2f} %")
         elif made["num_seeds"] > 1:
             lines += [f"{name} over seeds: {_percent(summary)}" for name, summary in made["summary"].items()]
-        lines.append(f"optimum: {100 * optimum['accuracy']:.2f} %, index {optimum['index']} {optimum.get('arch', '')}")
-    lines.append(f"\n{run['num_explored_now']} explored now; in all {run['num_scored']} scores {run['how']}")
+        name = "optimum within the limits" if optimum["is_within_limits"] else "optimum"
+        lines.append(f"{name}: {100 * optimum['accuracy']:.2f} %, index {optimum['index']} {optimum.get('arch', '')}")
+    lines.append(f"\nexplored now: {run['num_explored_now']}; different ones {run['how']} in all: {run['num_scored']}")
     return "\n".join(lines)
 
 

@@ -67,6 +67,10 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
+    def set_description(self, text: str, refresh: bool = True) -> None:
+        """What stands before the bar."""
+        self._bar.set_description(text, refresh=refresh)
+
     def update(self, count: int) -> None:
         """Some architectures have been committed."""
         own = self._before.get(self._device, 0.0) + time.perf_counter() - self._started

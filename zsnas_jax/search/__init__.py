@@ -5,7 +5,7 @@ state = search.run(key, strategy, search.table_scores(space, column), num_steps=
 found = state.archs[state.best]
 """
 
-from zsnas_jax.search.constraints import constrained
+from zsnas_jax.search.constraints import allowed_rows, constrained
 from zsnas_jax.search.loop import Known, SearchState, advance, run, start
 from zsnas_jax.search.reference import ScoreFn, z_score_sum, z_scores
 from zsnas_jax.search.sources import canonical_form, live_scores, table_scores
@@ -25,6 +25,7 @@ __all__ = [
     "SearchState",
     "SearchStrategy",
     "advance",
+    "allowed_rows",
     "canonical_form",
     "constrained",
     "evolution",

@@ -50,24 +50,58 @@ def constrained(
         ValueError: if nothing keeps to the limits (it names the smallest cost there is), or the space does not know a
             cost that is limited.
     """
-    given = {"params": (max_params, space.num_params), "flops": (max_flops, space.num_flops)}
+    limits = _limits(space, max_params, max_flops, num_classes, image_size)
+    if not limits and allowed is None:
+        return space
+    keeps = lambda arch: _keeps(limits, arch) & jnp.asarray(allowed(arch) if allowed else True, bool)
+    if space.num_archs and space.from_index and space.to_index:
+        return _enumerated(space, keeps, limits)
+    return _rejecting(space, keeps, limits)
+
+
+def allowed_rows(
+    space: SearchSpace,
+    *,
+    max_params: float | None = None,
+    max_flops: float | None = None,
+    num_classes: int = 10,
+    image_size: int = 32,
+) -> np.ndarray | None:
+    """Which architectures of the published order keep to limits, as `constrained` has them: bool[A].
+
+    None where there is no limit, or no such order.
+    """
+    limits = _limits(space, max_params, max_flops, num_classes, image_size)
+    if not limits or not space.num_archs or not space.from_index:
+        return None
+    return _in_parts(lambda arch: _keeps(limits, arch), space.from_index(np.arange(space.num_archs)))
+
+
+Limits = dict[str, tuple[float, Callable[[Arch], Any]]]
+"""Name of a cost to (the most there may be, arch to the cost)."""
+
+
+def _limits(
+    space: SearchSpace, max_params: float | None, max_flops: float | None, num_classes: int, image_size: int
+) -> Limits:
+    given: dict[str, Any] = {"params": (max_params, space.num_params), "flops": (max_flops, space.num_flops)}
     sizes = {"params": (num_classes,), "flops": (num_classes, image_size)}
-    limits = {}
+    limits: Limits = {}
     for name, (limit, cost) in given.items():
         if limit is not None and cost is None:
             raise ValueError(f"{name} at most {limit:,.0f}: space {space.name} has no num_{name} to hold to it")
         if limit is not None:
-            limits[name] = limit, lambda arch, cost=cost, size=sizes[name]: cost(arch, *size)
-    if not limits and allowed is None:
-        return space
+            limits[name] = limit, _at_size(cost, sizes[name])
+    return limits
 
-    def keeps(arch: Arch) -> jax.Array:
-        kept = [cost(arch) <= _comparable(limit) for limit, cost in limits.values()]
-        return jnp.stack([jnp.asarray(each, bool) for each in [*kept, *([allowed(arch)] if allowed else [])]]).all()
 
-    if space.num_archs and space.from_index and space.to_index:
-        return _enumerated(space, keeps, limits)
-    return _rejecting(space, keeps, limits)
+def _at_size(cost: Callable[..., Any], size: tuple[int, ...]) -> Callable[[Arch], Any]:
+    return lambda arch: cost(arch, *size)
+
+
+def _keeps(limits: Limits, arch: Arch) -> jax.Array:
+    kept = [jnp.asarray(cost(arch) <= _comparable(limit), bool) for limit, cost in limits.values()]
+    return jnp.stack([jnp.bool(True), *kept]).all()
 
 
 def _comparable(limit: float) -> int | float:
@@ -75,7 +109,7 @@ def _comparable(limit: float) -> int | float:
     return int(limit) if abs(limit) <= _LARGEST_INT else float(limit)
 
 
-def _enumerated(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: dict[str, Any]) -> SearchSpace:
+def _enumerated(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits) -> SearchSpace:
     """By a mask over all indices, computed once."""
     from_index, to_index = space.from_index, space.to_index
     assert space.num_archs and from_index and to_index
@@ -95,7 +129,7 @@ def _enumerated(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: 
     return space._replace(sample=sample, mutate=_mutating(space, sample, is_valid), is_valid=is_valid)
 
 
-def _rejecting(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: dict[str, Any]) -> SearchSpace:
+def _rejecting(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits) -> SearchSpace:
     """By drawing again; what a pool of samples holds is the last resort."""
     archs = jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), _POOL))
     kept = np.flatnonzero(np.asarray(_in_parts(keeps, archs)))
@@ -132,7 +166,7 @@ def _in_parts(function: Callable[[Arch], Any], archs: Arch) -> np.ndarray:
     return np.concatenate([np.asarray(vectorised(part(i))) for i in range(0, count, 2**14)])
 
 
-def _nothing(space: SearchSpace, archs: Arch, limits: dict[str, Any], searched: str) -> str:
+def _nothing(space: SearchSpace, archs: Arch, limits: Limits, searched: str) -> str:
     """One line: which limit, and the smallest cost there is."""
     said = [
         f"{name} at most {limit:,.0f} (the smallest is {_in_parts(cost, archs).min():,.0f})"

@@ -223,7 +223,9 @@ def _run_group(
         count = min(search.chunk, search.num_steps - step)
         arguments = state, known, jnp.int32(count)
         if group.num_seeds not in programs:
+            bar.set_description("compiling")
             programs[group.num_seeds] = _program(search).lower(*arguments).compile()
+        bar.set_description("searching", refresh=False)
         began = time.perf_counter()
         state = jax.block_until_ready(programs[group.num_seeds](*arguments))
         spent = group.seconds[-1][1] if group.seconds else 0.0
