@@ -92,23 +92,47 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(conv(x.shape[-1], "excite")(self.treatment.activate(Site(name="site")(squeezed))))
 
 
-class Bottleneck(nn.Module):
-    """A layer. float[N, H, W, C] to float[N, H / stride, W / stride, out].
+class Stem(nn.Module):
+    """Resizes pictures and halves them: float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, channels]."""
+
+    channels: int
+    resolution: int
+    kernel_init: Initializer
+    treatment: Treatment
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Applies it."""
+        conv = ConvNorm(self.channels, 3, 2, self.kernel_init, self.treatment, name="conv")
+        x = self.treatment.activate(Site(name="site")(conv(resize(image, self.resolution))))
+        return LayerOutput(name="output")(x)
+
+
+class Widen(nn.Module):
+    """The first third of a layer: float[N, H, W, C] to float[N, H, W, middle]."""
+
+    middle: int
+    kernel_init: Initializer
+    treatment: Treatment
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        conv = ConvNorm(self.middle, 1, 1, self.kernel_init, self.treatment, name="conv")
+        return self.treatment.activate(Site(name="site")(conv(x)))
+
+
+class Filter(nn.Module):
+    """The second third of a layer: float[N, H, W, d] to float[N, H / stride, W / stride, d].
 
     Attributes:
-        middle: d.
-        out: width of what it gives out; that of its input, where it is not the first of its stage.
         size: k of the depthwise convolution.
-        stride: of it, and of the projection.
-        is_first: whether the shortcut is a projection.
+        stride: of it.
         squeeze_excite: whether channels are weighed.
     """
 
-    middle: int
-    out: int
     size: int
     stride: int
-    is_first: bool
     squeeze_excite: bool
     kernel_init: Initializer
     treatment: Treatment
@@ -117,16 +141,63 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
         own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment}
-        activate = lambda x, name: self.treatment.activate(Site(name=name)(x))
-        y = activate(ConvNorm(self.middle, 1, 1, **own, name="expand")(x), "expand_site")
-        y = ConvNorm(self.middle, self.size, self.stride, **own, depthwise=True, name="filter")(y)
-        y = activate(y, "filter_site")
-        if self.squeeze_excite:
-            y = SqueezeExcite(**own, name="squeeze_excite")(y)
-        y = ConvNorm(self.out, 1, 1, **own, name="project")(y)
+        conv = ConvNorm(x.shape[-1], self.size, self.stride, **own, depthwise=True, name="conv")
+        x = self.treatment.activate(Site(name="site")(conv(x)))
+        return SqueezeExcite(**own, name="squeeze_excite")(x) if self.squeeze_excite else x
+
+
+class Narrow(nn.Module):
+    """The last third of a layer, with its shortcut.
+
+    Attributes:
+        out: width of what it gives out.
+        stride: of the layer.
+        is_first: whether the layer is the first of its stage, whose shortcut is a projection.
+    """
+
+    out: int
+    stride: int
+    is_first: bool
+    kernel_init: Initializer
+    treatment: Treatment
+
+    @nn.compact
+    def __call__(self, y: jax.Array, x: jax.Array) -> jax.Array:
+        """Maps y float[N, H / stride, W / stride, d] and the layer's input x float[N, H, W, C] to float[..., out]."""
+        own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment}
+        y = ConvNorm(self.out, 1, 1, **own, name="conv")(y)
         if self.is_first:
             x = ConvNorm(self.out, 1, self.stride, **own, use_bias=True, name="shortcut")(x)
-        return LayerOutput(name="output")(activate(x + y, "site"))
+        return LayerOutput(name="output")(self.treatment.activate(Site(name="site")(x + y)))
+
+
+class Head(nn.Module):
+    """The last convolution and the classifier: float[N, H, W, C] to logits float[N, num_classes]."""
+
+    channels: int
+    num_classes: int
+    kernel_init: Initializer
+    treatment: Treatment
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        conv = ConvNorm(self.channels, 1, 1, self.kernel_init, self.treatment, name="conv")
+        x = self.treatment.activate(Site(name="site")(conv(x)))
+        x = Features(name="features")(LayerOutput(name="output")(x))
+        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x.mean((1, 2)))
+
+
+class Step(NamedTuple):
+    """A part of a network: a module without a name or weights, the values that it reads, the one that it makes.
+
+    Equal modules are equal programs.
+    """
+
+    name: str
+    module: nn.Module
+    reads: tuple[str, ...]
+    makes: str
 
 
 class MobileNetV2(nn.Module):
@@ -144,40 +215,39 @@ class MobileNetV2(nn.Module):
     kernel_init: Initializer = kaiming_uniform
     treatment: Treatment = Treatment()
 
+    def steps(self, plan: Plan) -> list[Step]:
+        """The network as a straight line of parts, from "image" to "logits"."""
+        own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment, "parent": None}
+        steps, x = [Step("stem", Stem(plan.stem, plan.resolution, **own), ("image",), "stem")], "stem"
+        for number, s in enumerate(plan.stages, start=1):
+            for layer in range(s.layers):
+                name, stride, is_first = f"stage{number}_{layer}", s.stride if layer == 0 else 1, layer == 0
+                wide, filtered = f"{name}_wide", f"{name}_filtered"
+                steps += [
+                    Step(f"{name}_widen", Widen(s.bottleneck * s.expansion, **own), (x,), wide),
+                    Step(f"{name}_filter", Filter(s.kernel, stride, self.squeeze_excite, **own), (wide,), filtered),
+                    Step(f"{name}_narrow", Narrow(s.out, stride, is_first, **own), (filtered, x), name),
+                ]
+                x = name
+        return [*steps, Step("head", Head(plan.last, self.num_classes, **own), (x,), "logits")]
+
     @nn.compact
     def __call__(self, image: jax.Array, plan: Plan) -> jax.Array:
         """Logits float[N, num_classes] of image float[N, H, W, 3], resized to the plan's resolution.
 
         Bilinearly, without antialias. Batch norm uses the statistics of the batch.
         """
-        own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment}
-        activate = lambda x, name: self.treatment.activate(Site(name=name)(x))
-        x = resize(image, plan.resolution)
-        x = LayerOutput(name="stem_output")(activate(ConvNorm(plan.stem, 3, 2, **own, name="stem")(x), "stem_site"))
-        for number, s in enumerate(plan.stages, start=1):
-            for layer in range(s.layers):
-                stride = s.stride if layer == 0 else 1
-                middle = s.bottleneck * s.expansion
-                block = Bottleneck(
-                    middle,
-                    s.out,
-                    s.kernel,
-                    stride,
-                    layer == 0,
-                    self.squeeze_excite,
-                    **own,
-                    name=f"stage{number}_{layer}",
-                )
-                x = block(x)
-        x = activate(ConvNorm(plan.last, 1, 1, **own, name="last")(x), "last_site")
-        x = Features(name="features")(LayerOutput(name="last_output")(x))
-        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="head")(x.mean((1, 2)))
+        values = {"image": image}
+        for step in self.steps(plan):
+            part = step.module.clone(parent=self, name=step.name)
+            values[step.makes] = part(*(values[name] for name in step.reads))
+        return values["logits"]
 
     def layer_of(self, path: Path, position: int) -> int:
         """The layer of a site, counted from 1: the stem, the seven stages, the last convolution."""
         del position
         name = path[0]
-        return {"stem_site": 1, "last_site": NUM_STAGES + 2}.get(name) or int(name.removeprefix("stage")[0]) + 1
+        return {"stem": 1, "head": NUM_STAGES + 2}.get(name) or int(name.removeprefix("stage")[0]) + 1
 
 
 def resize(image: jax.Array, size: int) -> jax.Array:
