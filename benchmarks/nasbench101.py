@@ -2,11 +2,8 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-import csv
 import functools
 import gzip
-import hashlib
-import io
 import json
 import os
 import pathlib
@@ -19,7 +16,7 @@ import zlib
 import numpy as np
 
 from zsnas_jax import files
-from zsnas_jax.benchmarks.tabular import TabularBenchmark
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
 from zsnas_jax.benchmarks.tfrecord import read_message, read_records
 from zsnas_jax.search_spaces.nasbench101 import TOKENS, decode, is_valid, num_params, to_index
 from zsnas_jax.search_spaces.nasbench101_cells import (
@@ -267,17 +264,12 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     Raises:
         ValueError: naming the row or column that is wrong.
     """
-    data = pathlib.Path(path).read_bytes()
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV file: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    found = list(reader.fieldnames or ())
+    found, rows, checksum = read_csv(path)
     names = [name for name in CSV_COLUMNS if name in found]
     if not {"adjacency", "ops"} <= set(found) or not names:
-        raise ValueError(f"{path} lacks columns adjacency, ops, or one of {', '.join(CSV_COLUMNS)}: it has {found}")
-    rows = list(reader)
+        raise ValueError(
+            f"{path} lacks columns adjacency, ops, or one of {', '.join(CSV_COLUMNS)}: it has {list(found)}"
+        )
     index = to_index(_parse_cells([f"{row['adjacency']}:{row['ops']}" for row in rows], f"{path}, line", 2))
     values = np.full((NUM_ARCHS, len(names)), np.nan, np.float32)
     for line, (row, cell) in enumerate(zip(rows, index, strict=True), start=2):
@@ -288,5 +280,5 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
     columns = {f"{CSV_COLUMNS[name]}_single": column for name, column in zip(names, values.T.copy(), strict=True)}
-    name, checksum = pathlib.Path(path).name, hashlib.sha256(data).hexdigest()
+    name = pathlib.Path(path).name
     return TabularBenchmark(columns, "nasbench101", name, f"NAS-Bench-101, CSV {name}", checksum)

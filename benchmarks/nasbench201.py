@@ -2,8 +2,6 @@
 
 import bz2
 from collections.abc import Iterable, Iterator
-import csv
-import gzip
 import hashlib
 import importlib.util
 import io
@@ -12,13 +10,12 @@ import pathlib
 import re
 import tarfile
 from typing import Any
-import zlib
 
 import numpy as np
 
 from zsnas_jax import files
 from zsnas_jax.benchmarks import safe_pickle
-from zsnas_jax.benchmarks.tabular import TabularBenchmark
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
 from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS, OPS, decode, encode, from_index, to_index
 
 _CSV_COLUMN = re.compile(r"(cifar10|cifar100|imagenet16_120)_(test|valid)_(12|200)")
@@ -51,15 +48,10 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     Raises:
         ValueError: naming the row or column that is wrong.
     """
-    data = pathlib.Path(path).read_bytes()
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV file: {error}") from error
-    rows = csv.DictReader(io.StringIO(text))
-    names = [name for name in rows.fieldnames or () if _CSV_COLUMN.fullmatch(name)]
-    if "arch" not in (rows.fieldnames or ()) or not names:
-        raise ValueError(f"{path} lacks a column 'arch', or columns like 'cifar10_test_200': it has {rows.fieldnames}")
+    found, rows, checksum = read_csv(path)
+    names = [name for name in found if _CSV_COLUMN.fullmatch(name)]
+    if "arch" not in found or not names:
+        raise ValueError(f"{path} lacks a column 'arch', or columns like 'cifar10_test_200': it has {list(found)}")
     values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
     for line, row in enumerate(rows, start=2):
         try:
@@ -69,7 +61,6 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     columns = {
         f"{name}_{'mean' if name.endswith('_200') else 'single'}": v for name, v in zip(names, values, strict=True)
     }
-    checksum = hashlib.sha256(data).hexdigest()
     return TabularBenchmark(columns, "nasbench201", pathlib.Path(path).name, f"CSV {pathlib.Path(path).name}", checksum)
 
 

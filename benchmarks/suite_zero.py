@@ -1,17 +1,13 @@
 """Importer of NAS-Bench-Suite-Zero's proxies of NAS-Bench-201: another implementation's values, under our names."""
 
 from collections.abc import Mapping
-import csv
-import gzip
 import os
 import pathlib
 from types import MappingProxyType
-import zlib
 
 import numpy as np
 
-from zsnas_jax import files
-from zsnas_jax.benchmarks.tabular import TabularBenchmark
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
 from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS
 
 PROXIES: Mapping[str, str] = MappingProxyType(
@@ -50,18 +46,12 @@ def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
     """
     path = pathlib.Path(path)
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        found, rows, checksum = read_csv(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"suite_zero file {path} does not exist") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV file: {error}") from error
-    rows = csv.DictReader(lines)
-    names = [name for name in rows.fieldnames or () if name in PROXIES]
-    if "index" not in (rows.fieldnames or ()) or not names:
-        raise ValueError(
-            f"{path} lacks a column 'index', or one of {', '.join(PROXIES)}: it has {', '.join(rows.fieldnames or ())}"
-        )
+    names = [name for name in found if name in PROXIES]
+    if "index" not in found or not names:
+        raise ValueError(f"{path} lacks a column 'index', or one of {', '.join(PROXIES)}: it has {', '.join(found)}")
     values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
     for number, row in enumerate(rows, start=2):
         try:
@@ -73,4 +63,4 @@ def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
     values[values == np.float32(_FAILED)] = -np.inf
     columns = {PROXIES[name]: column for name, column in zip(names, values, strict=True)}
     source = f"NAS-Bench-Suite-Zero, CSV {path.name}"
-    return TabularBenchmark(columns, "nasbench201", path.name, source, files.sha256(path))
+    return TabularBenchmark(columns, "nasbench201", path.name, source, checksum)

@@ -1,11 +1,17 @@
 """A table of trained architectures: named columns of one value per architecture, with where they come from."""
 
 from collections.abc import Mapping
+import csv
 import dataclasses
+import gzip
+import hashlib
+import io
 import json
 import os
-from typing import Any
+import pathlib
+from typing import Any, NamedTuple
 import zipfile
+import zlib
 
 import jax
 import numpy as np
@@ -13,6 +19,30 @@ import numpy as np
 from zsnas_jax import files
 
 FORMAT = 1
+
+
+class CsvFile(NamedTuple):
+    """Names of the columns; the rows, of which the first stands in line 2; the SHA-256 of the file."""
+
+    names: tuple[str, ...]
+    rows: list[dict[str, str]]
+    checksum: str
+
+
+def read_csv(path: str | os.PathLike[str]) -> CsvFile:
+    """A CSV, plain or gzipped.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no text.
+    """
+    data = pathlib.Path(path).read_bytes()
+    try:
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a CSV file: {error}") from error
+    reader = csv.DictReader(io.StringIO(text))
+    return CsvFile(tuple(reader.fieldnames or ()), list(reader), hashlib.sha256(data).hexdigest())
 
 
 @jax.tree_util.register_dataclass

@@ -1,6 +1,6 @@
 """Shows NCD's negative correlation and its mending on NAS-Bench-201, from scores that are there already.
 
-    python perf/reproduce_ncd.py --store=results/score_table --benchmark=../shared/data/nasbench201.csv.gz
+    python perf/reproduce_ncd.py --table=nasbench201_scores --benchmark=../shared/data/nasbench201.csv.gz
 
 Writes to --out, for the 200-epoch test accuracies of the three data sets: RESULTS.md, the tables as CSV
 (convolutions.csv, gains.csv, search.csv), a picture of scores by number of convolutions a data set, and
@@ -10,8 +10,6 @@ from tables (--table). A store that a running job fills is locked: copy results.
 """
 
 from collections.abc import Mapping, Sequence
-import csv
-import gzip
 import json
 import pathlib
 import sys
@@ -21,12 +19,15 @@ from absl import app, flags
 import numpy as np
 
 from zsnas_jax import benchmarks, diagnostics, documents, files, metrics, plots, results
+from zsnas_jax.benchmarks.tabular import read_csv
 from zsnas_jax.search_spaces import nasbench201
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("store", [], "Folder of results.sqlite, or of scores.csv and report.json; may be repeated.")
 flags.DEFINE_multi_string(
-    "table", [], "CSV (may be gzipped) or npz of scores: `index` or `arch`, and a column a proxy; may be repeated."
+    "table",
+    [],
+    "nasbench201_scores, or a CSV (may be gzipped) or npz: `index` or `arch`, and a column a proxy; may be repeated.",
 )
 flags.DEFINE_string("benchmark", "../shared/data/nasbench201.csv.gz", "Table of trained accuracies.")
 flags.DEFINE_string("out", "benchmarks/ncd", "Folder of what is written.")
@@ -85,6 +86,15 @@ def _index(arch: str) -> int:
     return int(nasbench201.to_index(nasbench201.decode(arch)))
 
 
+def _read_scores(name: str) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
+    """(settings, proxy to published index to score) of a table: one that the package ships, or a file."""
+    if name not in benchmarks.BENCHMARKS:
+        return {}, _read_table(pathlib.Path(name))
+    table = benchmarks.open_benchmark(name)
+    scores = {proxy: dict(enumerate(np.asarray(column).tolist())) for proxy, column in table.columns.items()}
+    return json.loads(table.source)["settings"], scores
+
+
 def _read_table(path: pathlib.Path) -> dict[str, dict[int, float]]:
     """Proxy to published index to score, of a CSV or an npz with `index` or `arch` and a column a proxy."""
     columns: dict[str, Any]
@@ -92,9 +102,8 @@ def _read_table(path: pathlib.Path) -> dict[str, dict[int, float]]:
         with np.load(path, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays}
     else:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as file:
-            rows = list(csv.DictReader(file))
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+        names, rows, _ = read_csv(path)
+        columns = {name: [row[name] for row in rows] for name in names}
     if "index" not in columns and "arch" not in columns:
         raise ValueError(f"table {path} has columns {', '.join(columns) or 'none'}: needed is index or arch")
     index = [_index(str(a)) for a in columns["arch"]] if "arch" in columns else [int(i) for i in columns["index"]]
@@ -289,7 +298,7 @@ def _described(settings: Mapping[str, Any]) -> str:
 def main(_: list[str]) -> None:
     """Reads the scores, writes the folder."""
     parts = {name: _read_store(pathlib.Path(name)) for name in FLAGS.store}
-    parts |= {name: ({}, _read_table(pathlib.Path(name))) for name in FLAGS.table}
+    parts |= {name: _read_scores(name) for name in FLAGS.table}
     merged = _merge(parts)
     wanted = FLAGS.proxies or [*PROXIES, *(name for name in NORM_OF if name in merged and name not in PROXIES)]
     missing = [name for name in wanted if name not in merged]
