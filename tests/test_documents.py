@@ -12,6 +12,7 @@ import pytest
 
 from zsnas_jax import datasets, proxies, ranking, scoring, search, search_report
 from zsnas_jax.search.seeds import Explored
+from zsnas_jax.search_task import Task
 
 ROOT = conftest.ROOT
 
@@ -66,7 +67,7 @@ def test_a_space_of_ones_own_is_scored_and_its_parameters_counted():
 def test_a_search_of_ones_own_space_is_reported_without_what_the_space_does_not_say(tmp_path):
     space, found = run_block(OWN_SPACE)[0]["space"], run_block(OWN_SPACE)[0]["found"]
     arrays = [np.asarray(field) for field in (found.archs, found.scores, found.incumbents, found.is_new)]
-    task, explored = search_report.Task(space, ("wrcor",), 10, 8, None), Explored(*arrays, [[(32, 1.0)]] * 5)
+    task, explored = Task(space, ("wrcor",), 10, 8, None), Explored(*arrays, [[(32, 1.0)]] * 5)
     described = {"strategy": "evolution", "scores": "wrcor", "num_architectures": 32}
     run = {"num_explored_now": 160, "num_scored": 160, "how": "computed"}
     made = search_report.make_report(task, explored, {}, described, run)

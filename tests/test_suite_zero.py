@@ -53,7 +53,7 @@ def test_a_bad_file_of_values_is_refused(text, message, tmp_path):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         from_suite_zero(tmp_path / "bad.csv")
-    (tmp_path / "bad.csv.gz").write_text(text)
+    (tmp_path / "bad.csv.gz").write_bytes(b"\x1f\x8b" + text.encode())
     with pytest.raises(ValueError, match=r"bad\.csv\.gz is not a CSV file"):
         from_suite_zero(tmp_path / "bad.csv.gz")
     with pytest.raises(FileNotFoundError, match=r"suite_zero file .*none\.csv does not exist"):

@@ -21,7 +21,7 @@ from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
 from zsnas_jax.initializers import INITIALIZERS
 from zsnas_jax.search import seeds
-from zsnas_jax.search_report import Task
+from zsnas_jax.search_task import Task, find_truth
 from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
@@ -169,7 +169,7 @@ def _plan() -> Plan:
     truth = None
     if benchmark:
         allowed = search.allowed_rows(whole, **limits, num_classes=classes, image_size=image_size)
-        truth = search_report.find_truth(benchmark, column, whole, FLAGS.dataset, allowed)
+        truth = find_truth(benchmark, column, whole, FLAGS.dataset, allowed)
     scores = vote.name if vote else experts[0]
     own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures}
     own |= {"judged_by": scores, "experts": list(experts), "weights": vote and vote.weights} | limits

@@ -4,93 +4,21 @@ from collections.abc import Mapping
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from zsnas_jax import documents, drawing, files, plots, report
-from zsnas_jax.base import Arch, SearchSpace
-from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.base import Arch
 from zsnas_jax.metrics import Interval, interval
 from zsnas_jax.search.seeds import Explored
+from zsnas_jax.search_task import Task
 from zsnas_jax.votes import tournament
 
 _RESAMPLES = 1000
 _THIN_LINES = 20
 _POINTS = 200
-
-
-class Truth(NamedTuple):
-    """Trained accuracy to hold the found ones against.
-
-    Attributes:
-        benchmark: a table.
-        column: of it.
-        accuracy: float32[A], NaN where it is unknown.
-        is_allowed: which architectures the search may find, bool[A]; None: all.
-    """
-
-    benchmark: TabularBenchmark
-    column: str
-    accuracy: np.ndarray
-    is_allowed: np.ndarray | None = None
-
-    @property
-    def best(self) -> int:
-        """The index of the optimum, of what the search may find."""
-        allowed = True if self.is_allowed is None else self.is_allowed
-        return int(np.nanargmax(np.where(allowed, self.accuracy, np.nan)))
-
-    @property
-    def name_of_best(self) -> str:
-        """What to call the optimum."""
-        return "optimum" if self.is_allowed is None else "optimum within the limits"
-
-
-class Task(NamedTuple):
-    """What was searched for.
-
-    Attributes:
-        space: the search space.
-        experts: names of the scores, E of them.
-        num_classes: width of the logits, for the costs.
-        image_size: of the pictures, for the costs.
-        truth: accuracies, or None.
-    """
-
-    space: SearchSpace
-    experts: tuple[str, ...]
-    num_classes: int
-    image_size: int
-    truth: Truth | None
-
-
-def find_truth(
-    benchmark: TabularBenchmark,
-    column: str | None,
-    space: SearchSpace,
-    dataset: str,
-    is_allowed: np.ndarray | None = None,
-) -> Truth:
-    """The column of a benchmark that found architectures are held against.
-
-    Args:
-        benchmark: the table.
-        column: name of a column or its beginning; None: as `zsnas_jax.report.find_truth` chooses.
-        space: what is searched, without limits.
-        dataset: name of the data set.
-        is_allowed: which architectures the search may find, bool[A]; None: all.
-
-    Raises:
-        ValueError: as `zsnas_jax.report.find_truth`, or if the column holds no value of an allowed architecture.
-    """
-    nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
-    name = report.find_truth(benchmark, column, space, nothing, dataset).column
-    accuracy = np.asarray(benchmark.columns[name])
-    if np.isnan(accuracy if is_allowed is None else accuracy[is_allowed]).all():
-        raise ValueError(f"column {name} of benchmark {benchmark.name} holds no value of what may be found")
-    return Truth(benchmark, name, accuracy, is_allowed)
 
 
 def _describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
