@@ -119,6 +119,8 @@ def test_links_lead_somewhere():
         "#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)
     }
     for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue  # tests run without a network
         assert target in anchors if target.startswith("#") else (ROOT / target).exists(), target
 
 
