@@ -530,7 +530,7 @@ class Flags(dict):
 DEFAULTS = {
     "table": [], "num_architectures": 100, "batch_size": 4, "seed": 0, "cifar10": "noise", "cifar100": "none",
     "imagenet16_120": "none", "slow": False, "suite_zero": None, "data_dir": None, "num_seeds": 3,
-    "live_reports": [], "nasbench101_valid": None, "candidates_per_step": 1,
+    "live_reports": [], "nasbench101_valid": None,
 }  # fmt: skip
 
 
@@ -551,6 +551,7 @@ def main(monkeypatch, tables, out, **given):
     made = Flags({name: types.SimpleNamespace(value=value) for name, value in values.items()})
     monkeypatch.setattr(reproduce_main, "FLAGS", made)
     monkeypatch.setattr(flags, "configure", lambda: None)
+    monkeypatch.setattr(flags, "candidates_per_step", lambda: 1)
     reproduce_main.main()
 
 

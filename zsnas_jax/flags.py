@@ -72,14 +72,19 @@ def configure() -> None:
     if FLAGS.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    if FLAGS.candidates_per_step < 1:
-        raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: at least 1 is needed")
     if FLAGS.num_devices < 0:
         raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         most = 1 if getattr(FLAGS, "space", "") in _LARGE_SPACES else _MAX_CPU_DEVICES
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, most))
+
+
+def candidates_per_step() -> int:
+    """The flag, checked before anything is written."""
+    if FLAGS.candidates_per_step < 1:
+        raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: at least 1 is needed")
+    return FLAGS.candidates_per_step
 
 
 def results_folder(stem: str, settings: Mapping[str, Any]) -> pathlib.Path:

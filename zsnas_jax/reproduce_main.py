@@ -220,7 +220,7 @@ def main() -> None:
     flags.configure()
     numbers = _numbers()
     run = paper_tables.Run("cifar10", ScoreSettings(batch_size=FLAGS.batch_size, seed=FLAGS.seed))
-    candidates, jobs = FLAGS.candidates_per_step, list[Job]()
+    candidates, jobs = flags.candidates_per_step(), list[Job]()
     first = [number for number in numbers if number in paper_tables.TABLES]
     if 9 in numbers:  # the quickest
         jobs.append(_table9())

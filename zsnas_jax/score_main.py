@@ -64,7 +64,7 @@ def main() -> None:
     column = FLAGS.benchmark_column
     truth = report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
     source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
-    candidates = FLAGS.candidates_per_step
+    candidates = flags.candidates_per_step()
     stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
