@@ -106,8 +106,7 @@ class Values(NamedTuple):
 def values_of(arch: Any) -> Values:
     """The genes of int[..., 45] as numbers; numpy in, numpy out, else jax arrays."""
     xp = jnp if isinstance(arch, jax.Array) else np
-    genes = xp.take_along_axis(xp.asarray(_CHOICES), xp.moveaxis(xp.asarray(arch), -1, 0).reshape(NUM_GENES, -1), 1)
-    genes = xp.moveaxis(genes.reshape(NUM_GENES, *np.shape(arch)[:-1]), 0, -1)
+    genes = xp.asarray(_CHOICES)[np.arange(NUM_GENES), arch]
     field = lambda place: genes[..., len(_FIRST) + place :: NUM_FIELDS]
     return Values(*(genes[..., i] for i in range(len(_FIRST))), *map(field, range(NUM_FIELDS)))
 
@@ -229,7 +228,6 @@ def num_flops(arch: Any, num_classes: int = 1000, image_size: int = 0, *, as_pub
     del image_size
     v = values_of(arch)
     wide = jnp.float32 if isinstance(v.out, jax.Array) else np.int64
-    v = Values(*(value.astype(np.int32) for value in v))
     entering, size = _sizes(v)
     big = lambda x: x.astype(wide)
     pixels, before = big(size) ** 2, big(size * v.stride) ** 2

@@ -81,8 +81,8 @@ class SearchSpace(NamedTuple):
         isomorphism_key: arch to a string that isomorphic architectures share; None where nobody has found one.
         prune: arch to the one without operations that do nothing, whose network computes the same; None likewise.
         num_params: (arch, num_classes) to trainable parameters; None: the entries that `is_active` are counted.
-        num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only;
-            None where that is not known.
+        num_flops: (arch, num_classes, image_size) to multiply-adds of one image, convolutions and dense layers only
+            where the space's papers count no more; None where that is not known.
         layer_of: (path of a response site, position in its scan) to its layer, counted from 1; None: the modules at the
             top of the network in order.
         is_active: arch to a function (path of a parameter, its shape) to whether the architecture has it, bool[], or

@@ -206,10 +206,11 @@ def score_archs(
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
     batch = None if settings.resample else fixed_batch(settings, source)
     task = _Task(space, source, settings, candidates_per_step, batch)
-    with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="compiling") as bar:
+    with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
         for places, members in groups.items():
             missing = [proxies[i] for i in places]
             scorer = task.scorer(missing)
+            bar.set_description("compiling")
             chunk_size = max(1, scorer.capacity // settings.repeats)
             for chunk in _chunks(list(members.items()), chunk_size):
                 started = time.perf_counter()

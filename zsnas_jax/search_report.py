@@ -13,7 +13,7 @@ from zsnas_jax import documents, drawing, files, plots, report
 from zsnas_jax.base import Arch
 from zsnas_jax.metrics import Interval, interval
 from zsnas_jax.search.seeds import Explored
-from zsnas_jax.search_task import Task
+from zsnas_jax.search_task import Task, name_optimum
 from zsnas_jax.votes import tournament
 
 _RESAMPLES = 1000
@@ -148,7 +148,7 @@ def make_report(
         truth = task.truth
         space = task.space
         optimum: dict[str, Any] = {"index": truth.best, "accuracy": float(truth.accuracy[truth.best])}
-        optimum["is_within_limits"] = truth.is_allowed is not None
+        optimum["is_within_limits"] = truth.has_limits
         if space.from_index:
             optimum["arch"] = space.encode(space.from_index(truth.best))
         made["benchmark"] = {
@@ -198,7 +198,7 @@ def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str,
         if name == "accuracy" and task.truth:
             best = 100 * float(task.truth.accuracy[task.truth.best])
             scale, label = 100.0, f"accuracy of the best so far (%)\n{task.truth.column}"
-            line = best, f"{task.truth.name_of_best}, {best:.2f} %"
+            line = best, f"{name_optimum(task.truth.has_limits)}, {best:.2f} %"
         axes = [(at + 1.0, "architectures"), *([(seconds(explored)[at], "seconds")] if is_live else [])]
         shown = scale * np.where(np.isfinite(values[:, at]), values[:, at], np.nan)
         panels += [
@@ -274,7 +274,7 @@ def as_text(made: Mapping[str, Any]) -> str:
             lines.append(f"regret: {100 * best['regret']:.2f} %")
         elif made["num_seeds"] > 1:
             lines += [f"{name} over seeds: {_percent(summary)}" for name, summary in made["summary"].items()]
-        name = "optimum within the limits" if optimum["is_within_limits"] else "optimum"
+        name = name_optimum(optimum["is_within_limits"])
         lines.append(f"{name}: {100 * optimum['accuracy']:.2f} %, index {optimum['index']} {optimum.get('arch', '')}")
     lines.append(f"\nexplored now: {run['num_explored_now']}; different ones {run['how']} in all: {run['num_scored']}")
     return "\n".join(lines)

@@ -31,9 +31,14 @@ class Truth(NamedTuple):
         return int(np.nanargmax(np.where(allowed, self.accuracy, np.nan)))
 
     @property
-    def name_of_best(self) -> str:
-        """What to call the optimum."""
-        return "optimum" if self.is_allowed is None else "optimum within the limits"
+    def has_limits(self) -> bool:
+        """Whether the search may not find everything."""
+        return self.is_allowed is not None
+
+
+def name_optimum(has_limits: bool) -> str:
+    """What to call the best that a search may find."""
+    return "optimum within the limits" if has_limits else "optimum"
 
 
 class Task(NamedTuple):
