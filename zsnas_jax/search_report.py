@@ -276,7 +276,7 @@ def as_text(made: Mapping[str, Any]) -> str:
             lines += [f"{name} over seeds: {_percent(summary)}" for name, summary in made["summary"].items()]
         name = name_optimum(optimum["is_within_limits"])
         lines.append(f"{name}: {100 * optimum['accuracy']:.2f} %, index {optimum['index']} {optimum.get('arch', '')}")
-    lines.append(f"\nexplored now: {run['num_explored_now']}; different ones {run['how']} in all: {run['num_scored']}")
+    lines.append(f"\nexplored now: {run['num_explored_now']}; scores {run['how']} in all: {run['num_scored']}")
     return "\n".join(lines)
 
 
