@@ -1,0 +1,249 @@
+"""Parts of MobileNetV2 that recur: small programs that all its networks share.
+
+No two networks of the space have the same shapes, and compiling one takes half a minute. Yet what happens between a
+layer's 1x1 convolutions happens to each channel by itself, and a 1x1 convolution is a sum over slices of its channels.
+So a layer is worked on in tiles of its middle channels, whose number then is no shape; the channels of what enters and
+leaves it are padded with zeros to one of `WIDTHS`; 25 image sizes remain. Zeros stay zeros: batch norm keeps a channel
+of zeros, and the kernels' padding is zero, so padding adds nothing to any sum.
+
+A piece is a chain of segments with a response site between each two. Axes: N batch, H W pixels, C channels, T tile.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from zsnas_jax.layers import conv2d, depthwise_conv2d
+from zsnas_jax.search_spaces.mobilenetv2_network import EPSILON, resize
+from zsnas_jax.treatments import Treatment
+
+WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""What the channels between layers are padded to."""
+
+SQUEEZED = (128, 384, 768, 1536)
+"""What the middle channels are padded to where squeeze-excite looks at all of them, and the last ones at the end."""
+
+Segment = Callable[[Any, Any], Any]
+"""(kernel or None, what enters) to what leaves."""
+
+
+def padded(width: int, widths: tuple[int, ...] = WIDTHS) -> int:
+    """The least of the widths that holds so many channels."""
+    return next(w for w in widths if w >= width)
+
+
+def tile_of(size: int) -> int:
+    """T where pictures have `size` pixels along a side: smaller pictures have more channels."""
+    return 32 if size > 40 else 64 if size > 20 else 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A part of a network. Equal pieces on equal shapes are one program.
+
+    Attributes:
+        treatment: norm and activation.
+    """
+
+    treatment: Treatment
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The chain."""
+        raise NotImplementedError
+
+    def norm(self, x: jax.Array) -> jax.Array:
+        """The norm of float[N, H, W, C], as it is before any training."""
+        channels = x.shape[-1]
+        return self.treatment.normalise(x, jnp.ones(channels), jnp.zeros(channels), None, EPSILON)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stem(Piece):
+    """Pictures float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, C]."""
+
+    resolution: int
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Convolution and norm; activation."""
+        convolve = lambda kernel, image: self.norm(conv2d(resize(image, self.resolution), kernel, 2))
+        return convolve, lambda _, x: self.treatment.activate(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Widen(Piece):
+    """A tile of a 1x1 convolution's output: float[N, H, W, C] to float[N, H, W, T]."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The product."""
+        return (lambda kernel, x: x @ kernel,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter(Piece):
+    """A tile of middle channels: float[N, H, W, T] to (float[N, H / stride, W / stride, T], its mean float[N, T])."""
+
+    stride: int
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Norm; activation, depthwise convolution, norm; activation."""
+        activate = self.treatment.activate
+
+        def end(_: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            x = activate(x)
+            return x, x.mean((1, 2))
+
+        convolve = lambda kernel, x: self.norm(depthwise_conv2d(activate(x), kernel, self.stride))
+        return lambda _, x: self.norm(x), convolve, end
+
+
+@dataclasses.dataclass(frozen=True)
+class Excite(Piece):
+    """Squeeze-excite's weights: means float[N, D] of all middle channels to float[N, D]."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Convolution and norm; activation, convolution, norm, sigmoid."""
+        norm = lambda x: self.norm(x[:, None, None])[:, 0, 0]
+        excite = lambda kernel, x: jax.nn.sigmoid(norm(self.treatment.activate(x) @ kernel))
+        return lambda kernel, x: norm(x @ kernel), excite
+
+
+@dataclasses.dataclass(frozen=True)
+class Narrow(Piece):
+    """What a tile adds to a 1x1 convolution: (float[N, H, W, T], its weights float[N, T]) to float[N, H, W, C]."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The product."""
+        return (lambda kernel, x: (x[0] * x[1][:, None, None]) @ kernel,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Join(Piece):
+    """A layer's end: (narrowed, shortcut), float[N, H, W, C] each, to float[N, H, W, C]."""
+
+    projected: bool
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Norms and sum; activation."""
+        add = lambda _, x: self.norm(x[0]) + (self.norm(x[1]) if self.projected else x[1])
+        return add, lambda _, x: self.treatment.activate(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut(Piece):
+    """Every `stride`-th pixel in tiles of channels: float[N, H, W, C] to float[N, H / stride, W / stride, T] each."""
+
+    stride: int
+    tile: int
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The slices."""
+
+        def cut(_: Any, x: jax.Array) -> tuple[jax.Array, ...]:
+            x = x[:, :: self.stride, :: self.stride]
+            x = jnp.pad(x, [(0, 0)] * 3 + [(0, -x.shape[-1] % self.tile)])
+            return tuple(jnp.split(x, x.shape[-1] // self.tile, axis=-1))
+
+        return (cut,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool(Piece):
+    """The network's last tile: float[N, H, W, T] to its mean float[N, T]."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Norm; activation and mean."""
+        return lambda _, x: self.norm(x), lambda _, x: self.treatment.activate(x).mean((1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink(Piece):
+    """Division by the largest absolute value, which gradients take for a constant (SynFlow). The same shape."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The quotient."""
+        return (lambda _, x: x / largest(x),)
+
+
+def largest(x: jax.Array) -> jax.Array:
+    """The largest absolute value, float[]; 1 where all are 0."""
+    value = lax.stop_gradient(jnp.abs(x).max())
+    return jnp.where(value > 0, value, 1.0)
+
+
+class Seen(NamedTuple):
+    """What a site adds over its tiles; None where it is not wanted.
+
+    Attributes:
+        products: sum of x x^T, float[N, N].
+        sums: of each sample, float[N].
+        signs: sum of s s^T, s the signs of x (-1 for 0), float[N, N].
+    """
+
+    products: Any = None
+    sums: Any = None
+    signs: Any = None
+
+
+def observe(x: jax.Array, correlation: bool, codes: bool) -> Seen:
+    """What is wanted of x float[N, ...]."""
+    rows = x.reshape(len(x), -1)
+    signs = jnp.where(rows > 0, 1.0, -1.0)
+    pair = (rows @ rows.T, rows.sum(1)) if correlation else (None, None)
+    return Seen(*pair, signs @ signs.T if codes else None)
+
+
+@functools.partial(jax.jit, static_argnames=("piece", "correlation", "codes"))
+@jax.default_matmul_precision("highest")
+def forward(piece: Piece, kernels: Any, x: Any, correlation: bool = False, codes: bool = False) -> Any:
+    """(what leaves a piece, `Seen` at each of its sites)."""
+    seen = []
+    for place, (segment, kernel) in enumerate(zip(piece.segments(), kernels, strict=True)):
+        if place:
+            seen.append(observe(x, correlation, codes))
+        x = segment(kernel, x)
+    return x, seen
+
+
+@functools.partial(jax.jit, static_argnames=("piece", "correlation", "saliency", "inputs"))
+@jax.default_matmul_precision("highest")
+def backward(
+    piece: Piece,
+    kernels: Any,
+    x: Any,
+    gradient: Any,
+    correlation: bool = False,
+    saliency: bool = False,
+    inputs: bool = True,
+) -> Any:
+    """The way back, after the way forward is run again.
+
+    Returns:
+        (gradient of what enters or None, `Seen` of the gradient at each site, of each kernel w with gradient g
+        (sum |w g|, sum g^2)).
+    """
+    pulls = []
+    for segment, kernel in zip(piece.segments(), kernels, strict=True):
+        x, pull = jax.vjp(segment, kernel, x)
+        pulls.append(pull)
+    seen, sums = [], []
+    for place in reversed(range(len(pulls))):
+        own, gradient = pulls[place](gradient)
+        if place:
+            seen.append(observe(gradient, correlation, codes=False))
+        if saliency and own is not None:
+            sums.append((jnp.abs(kernels[place] * own).sum(), jnp.square(own).sum()))
+    return gradient if inputs else None, seen[::-1], sums[::-1]
+
+
+add = jax.jit(lambda a, b: a + b)
+log_largest = jax.jit(lambda x: jnp.log(largest(x)))
+
+
+def num_programs() -> int:
+    """How many programs this process has compiled for pieces."""
+    return sum(function._cache_size() for function in (forward, backward, add, log_largest))
