@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import nasbench101, nasbench201
+from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
-    {"nasbench201": nasbench201.space, "nasbench101": nasbench101.space}
+    {"nasbench201": nasbench201.space, "nasbench101": nasbench101.space, "mobilenetv2": mobilenetv2.space}
 )
 
-__all__ = ["SPACES", "SearchSpace", "make_space", "nasbench101", "nasbench201"]
+__all__ = ["SPACES", "SearchSpace", "make_space", "mobilenetv2", "nasbench101", "nasbench201"]
 
 
 def make_space(name: str) -> SearchSpace:

@@ -12,8 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, MobileNetV2, Plan, StagePlan
+from zsnas_jax.base import Batch, SearchSpace
+from zsnas_jax.piecewise import Found, Kernels, Pieces, Wanted
+from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, MobileNetV2, Plan, StagePlan, kernel_shapes
+from zsnas_jax.search_spaces.mobilenetv2_pieces import num_programs
+from zsnas_jax.search_spaces.mobilenetv2_reading import Network
+from zsnas_jax.treatments import Treatment
 
 _grid = lambda low, high, step=8: tuple(range(low, high + 1, step))
 _FIELDS = ("expansion", "kernel", "stride", "layers", "out", "bottleneck")
@@ -242,8 +246,12 @@ def num_flops(arch: Any, num_classes: int = 1000, image_size: int = 0, *, as_pub
 
 
 def make_network(num_classes: int = 1000) -> MobileNetV2:
-    """The paper's network, with squeeze-excite."""
+    """The paper's network, with squeeze-excite; it is called with `plan_of(arch)` for its architecture."""
     return MobileNetV2(num_classes=num_classes)
+
+
+def _read(arch: Any, kernels: Kernels, treatment: Treatment, batch: Batch, wanted: Wanted) -> Found:
+    return Network(plan_of(arch), kernels, treatment).read(batch, wanted)
 
 
 def space() -> SearchSpace:
@@ -260,4 +268,5 @@ def space() -> SearchSpace:
         layer_of=MobileNetV2().layer_of,
         is_valid=is_valid,
         num_choices=tuple(_NUM_CHOICES.tolist()),
+        pieces=Pieces(lambda arch, num_classes: kernel_shapes(plan_of(arch), num_classes), _read, num_programs),
     )

@@ -5,6 +5,7 @@ convolution, norm, activation), weighs them (squeeze-excite), narrows them (1x1 
 activates. The first layer of a stage has the stage's stride, and a projection as its shortcut. Axes: N batch, H W C.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -38,6 +39,62 @@ class Plan(NamedTuple):
     last: int
     resolution: int
     stages: tuple[StagePlan, ...]
+
+
+class Layer(NamedTuple):
+    """One layer of a stage.
+
+    Attributes:
+        name: stage and place in it, what its modules' names begin with.
+        stage: counted from 1.
+        is_first: of its stage, which makes its shortcut a projection.
+        inputs: channels that enter.
+        middle: channels that are filtered, d.
+        outputs: channels that leave.
+        kernel: size of the depthwise convolution.
+        stride: of the layer.
+        size: pixels along a side of what enters.
+    """
+
+    name: str
+    stage: int
+    is_first: bool
+    inputs: int
+    middle: int
+    outputs: int
+    kernel: int
+    stride: int
+    size: int
+
+
+def layers_of(plan: Plan) -> Iterator[Layer]:
+    """The layers of a plan's stages, in order."""
+    width, size = plan.stem, plan.resolution // 2
+    for number, s in enumerate(plan.stages, start=1):
+        for place in range(s.layers):
+            stride, middle = s.stride if place == 0 else 1, s.bottleneck * s.expansion
+            yield Layer(f"stage{number}_{place}", number, place == 0, width, middle, s.out, s.kernel, stride, size)
+            width, size = s.out, size // stride
+
+
+def kernel_shapes(plan: Plan, num_classes: int, squeeze_excite: bool = True) -> dict[Path, tuple[int, ...]]:
+    """The shapes of the kernels of `MobileNetV2`, by their paths in its parameters."""
+    shapes: dict[Path, tuple[int, ...]] = {("stem", "conv", "kernel"): (3, 3, 3, plan.stem)}
+    width = plan.stem
+    for p in layers_of(plan):
+        filtering, squeezed = f"{p.name}_filter", round(p.middle / 4)
+        shapes[f"{p.name}_widen", "conv", "kernel"] = (1, 1, p.inputs, p.middle)
+        shapes[filtering, "conv", "kernel"] = (p.kernel, p.kernel, 1, p.middle)
+        if squeeze_excite:
+            shapes[filtering, "squeeze_excite", "squeeze", "kernel"] = (1, 1, p.middle, squeezed)
+            shapes[filtering, "squeeze_excite", "excite", "kernel"] = (1, 1, squeezed, p.middle)
+        shapes[f"{p.name}_narrow", "conv", "kernel"] = (1, 1, p.middle, p.outputs)
+        if p.is_first:
+            shapes[f"{p.name}_narrow", "shortcut", "kernel"] = (1, 1, p.inputs, p.outputs)
+        width = p.outputs
+    shapes["head", "conv", "kernel"] = (1, 1, width, plan.last)
+    shapes["head", "dense", "kernel"] = (plan.last, num_classes)
+    return shapes
 
 
 class ConvNorm(nn.Module):
@@ -188,18 +245,6 @@ class Head(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x.mean((1, 2)))
 
 
-class Step(NamedTuple):
-    """A part of a network: a module without a name or weights, the values that it reads, the one that it makes.
-
-    Equal modules are equal programs.
-    """
-
-    name: str
-    module: nn.Module
-    reads: tuple[str, ...]
-    makes: str
-
-
 class MobileNetV2(nn.Module):
     """The network of a plan.
 
@@ -215,33 +260,19 @@ class MobileNetV2(nn.Module):
     kernel_init: Initializer = kaiming_uniform
     treatment: Treatment = Treatment()
 
-    def steps(self, plan: Plan) -> list[Step]:
-        """The network as a straight line of parts, from "image" to "logits"."""
-        own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment, "parent": None}
-        steps, x = [Step("stem", Stem(plan.stem, plan.resolution, **own), ("image",), "stem")], "stem"
-        for number, s in enumerate(plan.stages, start=1):
-            for layer in range(s.layers):
-                name, stride, is_first = f"stage{number}_{layer}", s.stride if layer == 0 else 1, layer == 0
-                wide, filtered = f"{name}_wide", f"{name}_filtered"
-                steps += [
-                    Step(f"{name}_widen", Widen(s.bottleneck * s.expansion, **own), (x,), wide),
-                    Step(f"{name}_filter", Filter(s.kernel, stride, self.squeeze_excite, **own), (wide,), filtered),
-                    Step(f"{name}_narrow", Narrow(s.out, stride, is_first, **own), (filtered, x), name),
-                ]
-                x = name
-        return [*steps, Step("head", Head(plan.last, self.num_classes, **own), (x,), "logits")]
-
     @nn.compact
     def __call__(self, image: jax.Array, plan: Plan) -> jax.Array:
         """Logits float[N, num_classes] of image float[N, H, W, 3], resized to the plan's resolution.
 
         Bilinearly, without antialias. Batch norm uses the statistics of the batch.
         """
-        values = {"image": image}
-        for step in self.steps(plan):
-            part = step.module.clone(parent=self, name=step.name)
-            values[step.makes] = part(*(values[name] for name in step.reads))
-        return values["logits"]
+        own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment}
+        x = Stem(plan.stem, plan.resolution, **own, name="stem")(image)
+        for layer in layers_of(plan):
+            y = Widen(layer.middle, **own, name=f"{layer.name}_widen")(x)
+            y = Filter(layer.kernel, layer.stride, self.squeeze_excite, **own, name=f"{layer.name}_filter")(y)
+            x = Narrow(layer.outputs, layer.stride, layer.is_first, **own, name=f"{layer.name}_narrow")(y, x)
+        return Head(plan.last, self.num_classes, **own, name="head")(x)
 
     def layer_of(self, path: Path, position: int) -> int:
         """The layer of a site, counted from 1: the stem, the seven stages, the last convolution."""

@@ -12,13 +12,14 @@ A piece is a chain of segments with a response site between each two. Axes: N ba
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.layers import conv2d, depthwise_conv2d
+from zsnas_jax.piecewise import observe
 from zsnas_jax.search_spaces.mobilenetv2_network import EPSILON, resize
 from zsnas_jax.treatments import Treatment
 
@@ -175,28 +176,6 @@ def largest(x: jax.Array) -> jax.Array:
     return jnp.where(value > 0, value, 1.0)
 
 
-class Seen(NamedTuple):
-    """What a site adds over its tiles; None where it is not wanted.
-
-    Attributes:
-        products: sum of x x^T, float[N, N].
-        sums: of each sample, float[N].
-        signs: sum of s s^T, s the signs of x (-1 for 0), float[N, N].
-    """
-
-    products: Any = None
-    sums: Any = None
-    signs: Any = None
-
-
-def observe(x: jax.Array, correlation: bool, codes: bool) -> Seen:
-    """What is wanted of x float[N, ...]."""
-    rows = x.reshape(len(x), -1)
-    signs = jnp.where(rows > 0, 1.0, -1.0)
-    pair = (rows @ rows.T, rows.sum(1)) if correlation else (None, None)
-    return Seen(*pair, signs @ signs.T if codes else None)
-
-
 @functools.partial(jax.jit, static_argnames=("piece", "correlation", "codes"))
 @jax.default_matmul_precision("highest")
 def forward(piece: Piece, kernels: Any, x: Any, correlation: bool = False, codes: bool = False) -> Any:
@@ -246,4 +225,5 @@ log_largest = jax.jit(lambda x: jnp.log(largest(x)))
 
 def num_programs() -> int:
     """How many programs this process has compiled for pieces."""
-    return sum(function._cache_size() for function in (forward, backward, add, log_largest))
+    functions: Any = (forward, backward, add, log_largest)
+    return sum(function._cache_size() for function in functions)

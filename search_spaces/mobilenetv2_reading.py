@@ -5,138 +5,29 @@ What proxies read comes out as `zsnas_jax.reading` has it from a whole network; 
 Axes: N batch, L layers, K classes, D middle channels of a layer, T tile.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsnas_jax.base import Batch
+from zsnas_jax.marks import Path
+from zsnas_jax.piecewise import Found, Sites, Wanted
 from zsnas_jax.reading import mean_cross_entropy
 from zsnas_jax.search_spaces import mobilenetv2_pieces as pieces
-from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, Plan
+from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, Layer, Plan, layers_of
 from zsnas_jax.search_spaces.mobilenetv2_pieces import SQUEEZED, Piece, padded, tile_of
 from zsnas_jax.treatments import Treatment
 
-Path = tuple[str, ...]
-
-
-class Part(NamedTuple):
-    """A layer of a stage: its name, stage from 1, whether it is the first, widths, kernel size, stride, pixels."""
-
-    name: str
-    stage: int
-    is_first: bool
-    inputs: int
-    middle: int
-    outputs: int
-    kernel: int
-    stride: int
-    size: int
-
-
-def parts(plan: Plan) -> Iterator[Part]:
-    """The layers of a plan's stages, in order."""
-    width, size = plan.stem, plan.resolution // 2
-    for number, s in enumerate(plan.stages, start=1):
-        for layer in range(s.layers):
-            stride = s.stride if layer == 0 else 1
-            middle = s.bottleneck * s.expansion
-            yield Part(f"stage{number}_{layer}", number, layer == 0, width, middle, s.out, s.kernel, stride, size)
-            width, size = s.out, size // stride
-
-
-def kernel_shapes(plan: Plan, num_classes: int, squeeze_excite: bool = True) -> dict[Path, tuple[int, ...]]:
-    """The shapes of a network's kernels by their paths in `MobileNetV2`'s parameters."""
-    shapes: dict[Path, tuple[int, ...]] = {("stem", "conv", "kernel"): (3, 3, 3, plan.stem)}
-    width = plan.stem
-    for p in parts(plan):
-        filtering, squeezed = f"{p.name}_filter", round(p.middle / 4)
-        shapes[f"{p.name}_widen", "conv", "kernel"] = (1, 1, p.inputs, p.middle)
-        shapes[filtering, "conv", "kernel"] = (p.kernel, p.kernel, 1, p.middle)
-        if squeeze_excite:
-            shapes[filtering, "squeeze_excite", "squeeze", "kernel"] = (1, 1, p.middle, squeezed)
-            shapes[filtering, "squeeze_excite", "excite", "kernel"] = (1, 1, squeezed, p.middle)
-        shapes[f"{p.name}_narrow", "conv", "kernel"] = (1, 1, p.middle, p.outputs)
-        if p.is_first:
-            shapes[f"{p.name}_narrow", "shortcut", "kernel"] = (1, 1, p.inputs, p.outputs)
-        width = p.outputs
-    shapes["head", "conv", "kernel"] = (1, 1, width, plan.last)
-    shapes["head", "dense", "kernel"] = (plan.last, num_classes)
-    return shapes
-
-
-class Found(NamedTuple):
-    """What a network showed; None where it was not asked for.
-
-    Attributes:
-        activations: float32[L, N, N], the sum of each layer's |corr| of activations.
-        gradients: likewise of gradients.
-        agreement: float32[N, N], in how many neurons two pictures agree.
-        jacobian: float32[N, H W 3], gradient of the sum of all logits with respect to each picture.
-        saliency: path of a kernel W with gradient g to (sum |W g|, sum g^2).
-        log_scale: logarithm of what the logits were divided by (`shrink`).
-    """
-
-    activations: Any = None
-    gradients: Any = None
-    agreement: Any = None
-    jacobian: Any = None
-    saliency: Mapping[Path, tuple[float, float]] | None = None
-    log_scale: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What is asked of a network: the fields of `Found`, and whether layers are divided by their largest value."""
-
-    activations: bool = False
-    gradients: bool = False
-    agreement: bool = False
-    jacobian: bool = False
-    saliency: bool = False
-    shrink: bool = False
-
-
-class _Sites:
-    """Sums of `Seen` over the tiles of each site, and the layers of sites."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, int], list[tuple[Any, int, int]]] = {}
-        self._layers: dict[tuple[str, int], int] = {}
-
-    def add(self, name: str, layer: int, seen: Sequence[Any], counts: Sequence[tuple[int, int]]) -> None:
-        """Keeps what a tile showed at its sites: counts (neurons, zeros beside them) at each."""
-        for place, (own, (count, zeros)) in enumerate(zip(seen, counts, strict=True)):
-            self._layers[name, place] = layer
-            self._seen.setdefault((name, place), []).append((own, count, zeros))
-
-    def responses(self) -> np.ndarray:
-        """float32[L, N, N]: |corr| summed by layer; a site at which a picture has no variance adds nothing."""
-        total: Any = None
-        for site, tiles in self._seen.items():
-            products = sum(np.asarray(own.products, np.float64) for own, _, _ in tiles)
-            sums = sum(np.asarray(own.sums, np.float64) for own, _, _ in tiles)
-            covariance = products - np.outer(sums, sums) / sum(count for _, count, _ in tiles)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                norms = np.sqrt(np.diag(covariance))
-                matrix = np.abs(covariance / np.outer(norms, norms))
-            total = np.zeros((NUM_STAGES + 2, *matrix.shape)) if total is None else total
-            total[self._layers[site] - 1] += matrix if np.isfinite(matrix).all() else 0.0
-        return np.float32(total)
-
-    def agreement(self) -> np.ndarray:
-        """float32[N, N]: in how many neurons two pictures are both positive, or neither."""
-        tiles = [tile for seen in self._seen.values() for tile in seen]
-        return np.float32(sum((np.asarray(own.signs, np.float64) - zeros + count) / 2 for own, count, zeros in tiles))
-
 
 @dataclasses.dataclass
-class _Layer:
+class _Trace:
     """What the way back needs of a layer: its kernels in tiles, and what entered its pieces."""
 
-    part: Part
+    layer: Layer
     tile: int
     x: Any
     kernels: dict[str, list[Any]]
@@ -200,7 +91,7 @@ class Network:
         kernel = self._kernels[*path, "kernel"]
         return kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
 
-    def _layer_kernels(self, p: Part, tile: int) -> dict[str, list[Any]]:
+    def _layer_kernels(self, p: Layer, tile: int) -> dict[str, list[Any]]:
         """A layer's kernels, in tiles and padded."""
         inputs, outputs, wide = padded(p.inputs), padded(p.outputs), padded(p.middle, SQUEEZED)
         kernels = {
@@ -217,24 +108,22 @@ class Network:
             kernels["shortcut"] += [np.zeros_like(kernels["shortcut"][0])] * missing
         return kernels
 
-    def read(self, image: Any, label: Any, wanted: Wanted) -> Found:
-        """What the network shows of pictures float[N, H, W, 3] with labels int[N], or None where none are needed."""
-        run = _Run(self, image, wanted)
+    def read(self, batch: Batch, wanted: Wanted) -> Found:
+        """What the network shows of pictures float[N, H, W, 3]."""
+        run = _Run(self, batch.image, wanted)
         logits = run.forward()
         found = Found(
             activations=run.sites.responses() if wanted.activations else None,
             agreement=run.sites.agreement() if wanted.agreement else None,
             log_scale=run.log_scale,
         )
-        if wanted.gradients or (wanted.saliency and not wanted.shrink):
-            sites, saliency, _ = run.back(_loss_gradient(logits, label), wanted.gradients, wanted.saliency, False)
+        if wanted.gradients or wanted.saliency:
+            sites, saliency, _ = run.back(_loss_gradient(logits, batch.label), wanted.gradients, wanted.saliency, False)
             found = found._replace(gradients=sites.responses() if wanted.gradients else None, saliency=saliency)
-        if wanted.jacobian or wanted.shrink:
-            ones = jnp.ones_like(logits)
-            _, saliency, jacobian = run.back(ones, False, wanted.shrink, wanted.jacobian)
-            found = found._replace(saliency=saliency if wanted.shrink else found.saliency)
-            if wanted.jacobian:
-                found = found._replace(jacobian=np.asarray(jacobian).reshape(len(logits), -1))
+        if wanted.jacobian or wanted.flow:
+            _, flow, jacobian = run.back(jnp.ones_like(logits), False, wanted.flow, wanted.jacobian)
+            found = found._replace(jacobian=None if jacobian is None else np.asarray(jacobian).reshape(len(logits), -1))
+            found = found._replace(saliency=flow) if wanted.flow else found
         return found
 
 
@@ -246,7 +135,7 @@ class _Run:
 
     def __init__(self, network: Network, image: Any, wanted: Wanted) -> None:
         self.network, self.image, self.wanted = network, image, wanted
-        self.sites, self.layers, self.log_scales = _Sites(), list[_Layer](), list[Any]()
+        self.sites, self.layers, self.log_scales = Sites(NUM_STAGES + 2), list[_Trace](), list[Any]()
         own = network.treatment
         self.stem = pieces.Stem(own, network.plan.resolution)
         self.widen, self.narrow, self.excite = pieces.Widen(own), pieces.Narrow(own), pieces.Excite(own)
@@ -261,7 +150,7 @@ class _Run:
         return pieces.forward(piece, kernels, x, self.wanted.activations, self.wanted.agreement)
 
     def _shrink(self, x: Any) -> Any:
-        if not self.wanted.shrink:
+        if not self.wanted.flow:
             return x
         self.log_scales.append(pieces.log_largest(x))
         return self._forward(self.shrink, (None,), x)[0]
@@ -274,9 +163,9 @@ class _Run:
         x, seen = self._forward(self.stem, (self.stem_kernel, None), self.image)
         self.sites.add("stem", 1, seen, [(plan.stem * size**2, (width - plan.stem) * size**2)])
         self.stem_end, x = x, self._shrink(x)
-        for part in parts(plan):
-            x = self._layer(part, x)
-            size = part.size // part.stride
+        for layer in layers_of(plan):
+            x = self._layer(layer, x)
+            size = layer.size // layer.stride
         self.head_input, self.head_tile = x, tile_of(size)
         self.head_kernels = _columns(kernel("head", "conv"), x.shape[-1], self.head_tile)
         self.head_wide = [self._forward(self.widen, (w,), x)[0] for w in self.head_kernels]
@@ -291,10 +180,10 @@ class _Run:
         self.dense = _pad(kernel("head", "dense"), wide, kernel("head", "dense").shape[1])
         return self._forward(self.widen, (self.dense,), self.means)[0]
 
-    def _layer(self, p: Part, x: Any) -> Any:
+    def _layer(self, p: Layer, x: Any) -> Any:
         """A layer's output."""
         tile = tile_of(p.size)
-        own = _Layer(p, tile, x, self.network._layer_kernels(p, tile))
+        own = _Trace(p, tile, x, self.network._layer_kernels(p, tile))
         own.wide = [self._forward(self.widen, (w,), x)[0] for w in own.kernels["widen"]]
         piece, means, size = pieces.Filter(self.network.treatment, p.stride), [], p.size // p.stride
         for place, (h, kernel) in enumerate(zip(own.wide, own.kernels["filter"], strict=True)):
@@ -311,47 +200,47 @@ class _Run:
         self.layers.append(own)
         return self._shrink(own.end)
 
-    def _gates(self, own: _Layer, means: list[Any]) -> tuple[Any, np.ndarray]:
+    def _gates(self, own: _Trace, means: list[Any]) -> tuple[Any, np.ndarray]:
         """(means float[N, D] of the middle channels, what these are weighed by, in the length of all tiles)."""
         length = len(means) * own.tile
         if not self.network.squeeze_excite:
             return None, np.ones((len(self.image), length), np.float32)
-        p, wide = own.part, padded(own.part.middle, SQUEEZED)
+        p, wide = own.layer, padded(own.layer.middle, SQUEEZED)
         joined = np.concatenate([np.asarray(mean) for mean in means], 1)[:, :wide]
         gates, seen = self._forward(self.excite, tuple(own.kernels["gate"]), _pad(joined, wide))
         squeezed = round(p.middle / 4)
         self.sites.add(f"{p.name}_squeezed", p.stage + 1, seen, [(squeezed, wide // 4 - squeezed)])
         return _pad(joined, wide), _pad(np.asarray(gates)[:, :length], length)
 
-    def _tile(self, array: np.ndarray, own: _Layer, place: int) -> np.ndarray:
+    def _tile(self, array: np.ndarray, own: _Trace, place: int) -> np.ndarray:
         return array[:, place * own.tile : (place + 1) * own.tile]
 
-    def _narrowed(self, own: _Layer) -> Any:
+    def _narrowed(self, own: _Trace) -> Any:
         tiles = enumerate(zip(own.filtered, own.kernels["narrow"], strict=True))
         return _total([self._forward(self.narrow, (w,), (z, self._tile(own.gates, own, t)))[0] for t, (z, w) in tiles])
 
-    def _shortcut(self, own: _Layer) -> Any:
-        if not own.part.is_first:
+    def _shortcut(self, own: _Trace) -> Any:
+        if not own.layer.is_first:
             return own.x
         pairs = zip(self._cut(own), own.kernels["shortcut"], strict=True)
         return _total([self._forward(self.narrow, (w,), (chunk, self._ones(own)))[0] for chunk, w in pairs])
 
-    def _cut_piece(self, own: _Layer) -> Piece:
-        return pieces.Cut(self.network.treatment, own.part.stride, own.tile)
+    def _cut_piece(self, own: _Trace) -> Piece:
+        return pieces.Cut(self.network.treatment, own.layer.stride, own.tile)
 
-    def _cut(self, own: _Layer) -> Any:
+    def _cut(self, own: _Trace) -> Any:
         return self._forward(self._cut_piece(own), (None,), own.x)[0]
 
-    def _ones(self, own: _Layer) -> np.ndarray:
+    def _ones(self, own: _Trace) -> np.ndarray:
         return np.ones((len(self.image), own.tile), np.float32)
 
     def back(self, gradient: Any, correlation: bool, saliency: bool, jacobian: bool) -> Any:
         """The way back from a gradient of the logits.
 
         Returns:
-            (sites with the sums of the gradients there, saliency by kernel or None, gradient of the pictures or None).
+            (sites with the sums of the gradients there, saliency by kernel, gradient of the pictures or None).
         """
-        sites, sums = _Sites(), dict[Path, list[Any]]()
+        sites, sums = Sites(NUM_STAGES + 2), dict[Path, list[Any]]()
 
         def step(piece: Piece, kernels: tuple[Any, ...], x: Any, gradient: Any, *paths: Path, **options: Any) -> Any:
             inputs, seen, own = pieces.backward(piece, kernels, x, gradient, correlation, saliency, **options)
@@ -362,15 +251,15 @@ class _Run:
         gradient = self._head_back(step, sites, gradient)
         for own in reversed(self.layers):
             gradient = self._layer_back(step, sites, own, gradient)
-        gradient = step(self.shrink, (None,), self.stem_end, gradient)[0] if self.wanted.shrink else gradient
+        gradient = step(self.shrink, (None,), self.stem_end, gradient)[0] if self.wanted.flow else gradient
         kernels, path = (self.stem_kernel, None), ("stem", "conv", "kernel")
         plan, size = self.network.plan, self.network.plan.resolution // 2
         image, seen = step(self.stem, kernels, self.image, gradient, path, inputs=jacobian)
         sites.add("stem", 1, seen, [(plan.stem * size**2, 0)])
-        totals = {path: tuple(float(sum(map(float, own))) for own in zip(*pairs, strict=True)) for path, pairs in sums.items()}
-        return sites, totals if saliency else None, image
+        totals = {path: tuple(np.asarray(pairs, np.float64).sum(0).tolist()) for path, pairs in sums.items()}
+        return sites, totals, image
 
-    def _head_back(self, step: Any, sites: _Sites, gradient: Any) -> Any:
+    def _head_back(self, step: Any, sites: Sites, gradient: Any) -> Any:
         plan, tile, pixels = self.network.plan, self.head_tile, self.head_input.shape[1] ** 2
         means, _ = step(self.widen, (self.dense,), self.means, gradient, ("head", "dense", "kernel"))
         means = _pad(np.asarray(means)[:, : len(self.head_wide) * tile], len(self.head_wide) * tile)
@@ -381,10 +270,10 @@ class _Run:
             inputs.append(step(self.widen, (w,), self.head_input, wide, ("head", "conv", "kernel"))[0])
         return _total(inputs)
 
-    def _layer_back(self, step: Any, sites: _Sites, own: _Layer, gradient: Any) -> Any:
+    def _layer_back(self, step: Any, sites: Sites, own: _Trace, gradient: Any) -> Any:
         """The gradient of what enters a layer."""
-        p, kernels, size = own.part, own.kernels, own.part.size // own.part.stride
-        if self.wanted.shrink:
+        p, kernels, size = own.layer, own.kernels, own.layer.size // own.layer.stride
+        if self.wanted.flow:
             gradient = step(self.shrink, (None,), own.end, gradient)[0]
         join = pieces.Join(self.network.treatment, p.is_first)
         (narrowed, shortcut), seen = step(join, (None, None), own.joined, gradient)
@@ -404,9 +293,9 @@ class _Run:
             inputs.append(step(self.widen, (kernels["widen"][place],), own.x, wide, path)[0])
         return _total([*inputs, self._shortcut_back(step, own, shortcut)])
 
-    def _gates_back(self, step: Any, sites: _Sites, own: _Layer, gates: list[Any]) -> np.ndarray:
+    def _gates_back(self, step: Any, sites: Sites, own: _Trace, gates: list[Any]) -> np.ndarray:
         """The gradient of the middle channels' means, in the length of all tiles."""
-        p, length = own.part, len(gates) * own.tile
+        p, length = own.layer, len(gates) * own.tile
         if not self.network.squeeze_excite:
             return np.zeros((len(self.image), length), np.float32)
         wide = padded(p.middle, SQUEEZED)
@@ -416,10 +305,10 @@ class _Run:
         sites.add(f"{p.name}_squeezed", p.stage + 1, seen, [(round(p.middle / 4), 0)])
         return _pad(np.asarray(means)[:, :length], length)
 
-    def _shortcut_back(self, step: Any, own: _Layer, gradient: Any) -> Any:
-        if not own.part.is_first:
+    def _shortcut_back(self, step: Any, own: _Trace, gradient: Any) -> Any:
+        if not own.layer.is_first:
             return gradient
-        path = (f"{own.part.name}_narrow", "shortcut", "kernel")
+        path = (f"{own.layer.name}_narrow", "shortcut", "kernel")
         pairs = zip(self._cut(own), own.kernels["shortcut"], strict=True)
         chunks = [step(self.narrow, (w,), (chunk, self._ones(own)), gradient, path)[0][0] for chunk, w in pairs]
         return step(self._cut_piece(own), (None,), own.x, tuple(chunks))[0]

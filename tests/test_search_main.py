@@ -290,8 +290,8 @@ def live_search(space, strategy):
 
 def test_chunks_of_any_length_are_one_program_and_a_stop_between_them_changes_nothing(tmp_path, monkeypatch):
     running = live_search(SPACE, search.evolution(SPACE, population_size=3, tournament_size=2))
-    built, build = [], seeds._program
-    monkeypatch.setattr(seeds, "_program", lambda search: built.append(search) or build(search))
+    built, build = [], seeds._compile
+    monkeypatch.setattr(seeds, "_compile", lambda search, given: built.append(search) or build(search, given))
     with seeds.SearchStore(tmp_path / "whole", {}) as store:
         whole, _ = seeds.run_seeds(store, running, 2)
     assert len(built) == 1

@@ -95,6 +95,8 @@ class SearchSpace(NamedTuple):
             None where the space offers none.
         num_variants: how many networks of different shapes serve the space; each is a compiled program.
         variant_of: arch to the one that serves it, int32[] below `num_variants`.
+        pieces: where shapes differ too much for variants: how the host reads a network in programs that many share, a
+            `zsnas_jax.piecewise.Pieces`. Needs `num_params` and `num_flops`. None: networks run whole.
     """
 
     name: str
@@ -117,6 +119,7 @@ class SearchSpace(NamedTuple):
     num_choices: tuple[int, ...] | None = None
     num_variants: int = 1
     variant_of: Callable[[Arch], Any] = lambda arch: 0
+    pieces: Any = None
 
 
 def fingerprint(arch: Arch) -> jax.Array:

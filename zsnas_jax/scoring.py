@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
+from zsnas_jax import piecewise
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
 from zsnas_jax.costs import count_multiply_adds, count_params
 from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
@@ -125,6 +126,8 @@ def score_arch(
     Returns:
         float32[P], -inf where a score is undefined.
     """
+    if space.pieces:
+        raise ValueError(f"space {space.name} is read piece by piece: score it by make_scorer")
     if space.num_variants > 1 and variant is None:
         own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
         score = functools.partial(score_arch, space=space, proxies=proxies, **own)
@@ -251,19 +254,28 @@ def make_scorer(
         devices: what to run on; default all local devices.
 
     Returns:
-        The programs, each compiled at the first call that needs it.
+        The programs, each compiled at the first call that needs it. A space that is read in `pieces` takes a candidate
+        a call, on the first device.
+
+    Raises:
+        ValueError: if candidates_per_step is below 1, or a space's pieces do not serve a proxy or the treatment.
     """
     if candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {candidates_per_step}: at least 1 is needed")
+    own: dict[str, Any]
+    if space.pieces:
+        own = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment or Treatment()}
+        score = piecewise.make_score(key, space, proxies, resample=resample, **own)
+        return Scorer(score, 1, space.pieces.num_programs)
     devices = list(devices or jax.local_devices())
     per_device = STEPS_PER_CALL * candidates_per_step
 
-    own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
-    score: Callable[..., jax.Array] = functools.partial(score_arch, space=space, proxies=proxies, **own)
+    own = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
+    score_network: Callable[..., jax.Array] = functools.partial(score_arch, space=space, proxies=proxies, **own)
 
     def score_one(variant: int, arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
         arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
-        return score(arch_key, arch, batch, variant=variant)
+        return score_network(arch_key, arch, batch, variant=variant)
 
     shared, split = PartitionSpec(), PartitionSpec("candidates")
     programs = [

@@ -6,6 +6,7 @@ found = state.archs[state.best]
 """
 
 from zsnas_jax.search.constraints import allowed_rows, constrained
+from zsnas_jax.search.host import HostLoop, host_scores
 from zsnas_jax.search.loop import Known, SearchState, advance, run, start
 from zsnas_jax.search.reference import ScoreFn, z_score_sum, z_scores
 from zsnas_jax.search.sources import canonical_form, live_scores, table_scores
@@ -20,6 +21,7 @@ from zsnas_jax.search.strategies import (
 
 __all__ = [
     "STRATEGIES",
+    "HostLoop",
     "Known",
     "ScoreFn",
     "SearchState",
@@ -29,6 +31,7 @@ __all__ = [
     "canonical_form",
     "constrained",
     "evolution",
+    "host_scores",
     "live_scores",
     "make_strategy",
     "random_search",

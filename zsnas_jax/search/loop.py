@@ -110,14 +110,13 @@ def advance(
         raise ValueError(f"num_steps is {num_steps}: {capacity - int(jnp.max(state.step))} of {capacity} are left")
 
     def body(state: SearchState, step: jax.Array) -> tuple[SearchState, None]:
-        ask_key = jax.random.fold_in(state.key, step)
-        asked = strategy.ask(ask_key, state.strategy)
-        arch = canonical(asked)
+        del step  # the state's own
+        asked, arch = propose(state, strategy, canonical)
         if reuse:
             scores, is_new = _look_up(state, known, score_fn, arch)
         else:
             scores, is_new = jnp.atleast_1d(score_fn(arch)), jnp.bool_(True)
-        return _record(state, arch, scores, is_new, strategy.tell(state.strategy, asked, scores)), None
+        return record(state, strategy, asked, arch, scores, is_new), None
 
     return loop_fn(body, state, state.step + jnp.arange(num_steps))[0]
 
@@ -155,8 +154,18 @@ def run(
     return advance(state, strategy, score_fn, num_steps, reuse=reuse, known=known, canonical=canonical, loop_fn=loop_fn)
 
 
-def _record(state: SearchState, arch: Arch, scores: jax.Array, is_new: jax.Array, own: Any) -> SearchState:
-    """The state with one more architecture; `own` is that of the strategy."""
+def propose(
+    state: SearchState, strategy: SearchStrategy, canonical: Callable[[Arch], Arch] = lambda arch: arch
+) -> tuple[Arch, Arch]:
+    """(what the strategy asks for next, what is scored in its place); half a step of `advance`."""
+    asked = strategy.ask(jax.random.fold_in(state.key, state.step), state.strategy)
+    return asked, canonical(asked)
+
+
+def record(
+    state: SearchState, strategy: SearchStrategy, asked: Arch, arch: Arch, scores: jax.Array, is_new: jax.Array
+) -> SearchState:
+    """The state that has heard of the scores float32[E] of what was proposed; the other half."""
     step = state.step
     all_scores = state.scores.at[step].set(scores)
     best = jnp.where(beats(scores, all_scores[state.best]), step, state.best)
@@ -167,7 +176,7 @@ def _record(state: SearchState, arch: Arch, scores: jax.Array, is_new: jax.Array
         scores=all_scores,
         incumbents=state.incumbents.at[step].set(best),
         is_new=state.is_new.at[step].set(is_new),
-        strategy=own,
+        strategy=strategy.tell(state.strategy, asked, scores),
     )
 
 

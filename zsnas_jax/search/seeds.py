@@ -19,10 +19,14 @@ from tqdm import tqdm
 
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.results import ResultStore
+from zsnas_jax.search.host import HostLoop, remember
 from zsnas_jax.search.loop import Known, SearchState, advance, start
 from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
+
+Chunk = Callable[[SearchState, Known | None, Any], SearchState]
+"""(state of a group, known, how many) to the state so many steps on."""
 
 NUM_REFERENCE = 100
 """Random architectures whose scores give the units of a weighted vote."""
@@ -41,7 +45,7 @@ class Search(NamedTuple):
         key: of all seeds; seed s draws from fold_in(key, s).
         space: what is searched.
         strategy: how architectures are picked.
-        score_fn: arch to float32[E].
+        score_fn: arch to float32[E]; traced, unless the space is read piece by piece.
         experts: what the store calls the E scores; empty: they are not worth storing (a table has them).
         num_steps: T.
         chunk: steps between two commits.
@@ -61,6 +65,16 @@ class Search(NamedTuple):
     def is_live(self) -> bool:
         """Whether scores are worth storing and reusing."""
         return bool(self.experts)
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether the host scores what is proposed."""
+        return self.is_live and self.space.pieces is not None
+
+    def begin(self, key: jax.Array) -> SearchState:
+        """The state before the first step."""
+        zeros = lambda arch: jnp.zeros(len(self.experts))
+        return start(key, self.strategy, zeros if self.is_on_host else self.score_fn, self.num_steps)
 
 
 class Group(NamedTuple):
@@ -197,7 +211,7 @@ def run_seeds(
         groups.append(Group(first, count, [], b""))
         first += count
     groups = [group for group in groups if group.first_seed < num_seeds]
-    programs: dict[int, Any] = {}
+    programs: dict[int, Chunk] = {}
     finished, explored_now = [], 0
     total = search.num_steps * sum(group.num_seeds for group in groups)
     with progress(total=total, unit="arch", desc="searching") as bar:
@@ -209,11 +223,11 @@ def run_seeds(
 
 
 def _run_group(
-    store: SearchStore, search: Search, group: Group, num_seeds: int, programs: dict[int, Any], bar: Any
+    store: SearchStore, search: Search, group: Group, num_seeds: int, programs: dict[int, Chunk], bar: Any
 ) -> tuple[Group, SearchState]:
     """The group and its state, axis S first, at the end of the search."""
     keys = jax.vmap(lambda seed: jax.random.fold_in(search.key, seed))(group.first_seed + jnp.arange(group.num_seeds))
-    begin = lambda keys: jax.vmap(lambda key: start(key, search.strategy, search.score_fn, search.num_steps))(keys)
+    begin = jax.vmap(search.begin)
     like = jax.eval_shape(begin, keys)
     state = unpack(group.state or pack(jax.jit(begin)(keys)), like)
     step = int(state.step[0])
@@ -224,7 +238,7 @@ def _run_group(
         arguments = state, known, jnp.int32(count)
         if group.num_seeds not in programs:
             bar.set_description("compiling")
-            programs[group.num_seeds] = _program(search).lower(*arguments).compile()
+            programs[group.num_seeds] = _on_host(search) if search.is_on_host else _compile(search, arguments)
         bar.set_description("searching", refresh=False)
         began = time.perf_counter()
         state = jax.block_until_ready(programs[group.num_seeds](*arguments))
@@ -238,8 +252,20 @@ def _run_group(
     return group, state
 
 
-def _program(search: Search) -> Any:
-    """A chunk to compile: (state of a group, known, int32[]) to the state so many steps on.
+def _on_host(search: Search) -> Chunk:
+    """A chunk of a single seed whose scores the host computes."""
+    loop = HostLoop(search.strategy, search.score_fn, canonical_form(search.space))
+
+    def chunk(state: SearchState, known: Known | None, count: Any) -> SearchState:
+        memory = remember(known.archs, known.scores, int(known.num_known)) if known else {}
+        one = loop.advance(jax.tree.map(lambda leaf: leaf[0], state), int(count), memory)
+        return jax.tree.map(lambda leaf: leaf[None], one)
+
+    return chunk
+
+
+def _compile(search: Search, arguments: Any) -> Chunk:
+    """A chunk as a compiled program.
 
     Their number is data, so that the last chunk, which may be shorter, is the same program.
     """
@@ -257,7 +283,8 @@ def _program(search: Search) -> Any:
         # Without vmap a conditional stays one: what is known is not scored.
         return jax.tree.map(lambda leaf: leaf[None], go_on(jax.tree.map(lambda leaf: leaf[0], state)))
 
-    return jax.jit(chunk)
+    program: Chunk = jax.jit(chunk).lower(*arguments).compile()
+    return program
 
 
 def _known(store: SearchStore, search: Search, num_seeds: int) -> Known:
