@@ -13,7 +13,7 @@ import conftest
 import numpy as np
 import pytest
 
-from zsnas_jax import ranking
+from zsnas_jax import ranking, search
 from zsnas_jax.search_spaces import nasbench201
 
 TRY_ALL = """
@@ -232,6 +232,20 @@ def test_more_random_cells_contain_the_fewer():
     space = nasbench201.space()
     few, many = (ranking.select_archs(space, f"random:{count}", seed=3) for count in (10, 30))
     assert set(map(space.encode, few)) < set(map(space.encode, many)) and len(many) == 30
+
+
+def test_limits_choose_among_the_cells():
+    space = nasbench201.space()
+    within = search.constrained(space, max_params=200_000)
+    select = lambda text: ranking.select_archs(within, text, seed=3, has_limits=True)
+    sizes = lambda archs: [nasbench201.num_params(arch, 10) for arch in archs]
+    assert len(select("random:30")) == 30 and max(sizes(select("random:30"))) <= 200_000
+    some, all_of_them = select("0:40"), ranking.select_archs(space, "0:40")
+    assert len(some) == sum(size <= 200_000 for size in sizes(all_of_them)) and max(sizes(some)) <= 200_000
+    with pytest.raises(ValueError, match=r"archs '1:2': none of them keeps to the limits"):
+        select("1:2")
+    with pytest.raises(ValueError, match=r"archs 'random:15625': \d+ keep to the limits"):
+        select("random:15625")
 
 
 def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):

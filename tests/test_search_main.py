@@ -187,7 +187,7 @@ BAD_INPUT = [
     (["--params_limit=10"], "satisfies params at most 10 (the smallest is 73,306)"),
     (["--proxies=good,first"], "proxies good, first: a search needs one, or --vote"),
     (["--proxies="], "proxies none: a search needs one, or --vote"),
-    (["--vote=sjw", "--proxies=good"], "give --proxies or --vote, not both"),
+    (["--vote=sjw", "--proxies=good"], "proxies good: vote sjw is of synflow, jaccor, wrcor"),
     (["--vote=good+first"], "a majority needs an odd number of three or more"),
     (["--proxies=nothing"], "column 'nothing' is not in benchmark table"),
     (["--proxies=good", "--scores=other.npz"], "scores other.npz are of space nasbench101, the search is of nasbench201"),

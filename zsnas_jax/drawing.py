@@ -1,7 +1,8 @@
-"""Found cells as graphs that one can read, like the papers' figures."""
+"""Found architectures as drawings that one can read, like the papers' figures: cells as graphs, networks by stages."""
 
 from collections.abc import Callable, Mapping
 import os
+import textwrap
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from zsnas_jax import files
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import nasbench101
+from zsnas_jax.search_spaces import mobilenetv2, nasbench101
 from zsnas_jax.search_spaces.nasbench201_network import EDGES, OPS
 
 _COLOURS = MappingProxyType(
@@ -20,6 +21,9 @@ _COLOURS = MappingProxyType(
         "output": "#E8E8E8",
         "conv 3x3": "#F4C7A8",
         "conv 1x1": "#BBD7EA",
+        "3x3": "#F4C7A8",
+        "5x5": "#E79A76",
+        "7x7": "#CF6A4D",
         "max pool 3x3": "#BFE3D0",
         "avg pool 3x3": "#BFE3D0",
     }
@@ -76,7 +80,63 @@ def _nasbench101(space: SearchSpace, arch: Any) -> Cell:
 GRAPHS: Mapping[str, Callable[[SearchSpace, Any], Cell]] = MappingProxyType(
     {"nasbench201": _nasbench201, "nasbench101": _nasbench101}
 )
-"""How an architecture becomes a graph, by the name of its space."""
+"""How a cell becomes a graph, by the name of its space."""
+
+
+def draw(path: str | os.PathLike[str], space: SearchSpace, arch: Any, title: str = "") -> bool:
+    """Draws an architecture, if there is a drawing for its space.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        space: one of `GRAPHS`, or mobilenetv2.
+        arch: of it.
+        title: above it.
+
+    Returns:
+        Whether it was drawn.
+    """
+    if space.name in GRAPHS:
+        draw_cell(path, GRAPHS[space.name](space, arch), title)
+    elif space.name == "mobilenetv2":
+        draw_stages(path, mobilenetv2.plan_of(arch), title)
+    return space.name in (*GRAPHS, "mobilenetv2")
+
+
+def draw_stages(path: str | os.PathLike[str], plan: mobilenetv2.Plan, title: str = "") -> None:
+    """Draws a network of MobileNetV2 layer by layer: as high as its pictures are wide, coloured by its kernels.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        plan: of the network.
+        title: above it.
+    """
+    size = plan.resolution // 2
+    blocks = [(1, size, "conv 3x3", "stem", str(plan.stem))]
+    for number, s in enumerate(plan.stages, start=1):
+        size //= s.stride
+        widths = f"{s.bottleneck * s.expansion} to {s.out}"
+        blocks.append((s.layers, size, f"{s.kernel}x{s.kernel}", f"stage {number}\nE{s.expansion} K{s.kernel}", widths))
+    blocks.append((1, size, "conv 1x1", "last", str(plan.last)))
+    figure = Figure(figsize=(13, 3.6), dpi=130)
+    figure.set_layout_engine("constrained")
+    axes, x, gap = figure.add_subplot(), 0.0, 0.9
+    for layers, pixels, kind, name, widths in blocks:
+        for place in range(layers):
+            colour = _COLOURS.get(kind, "white")
+            axes.bar(x + place, pixels, width=0.86, align="edge", color=colour, edgecolor="#333333", linewidth=0.8)
+        middle = x + layers / 2
+        axes.text(middle, pixels + 3, name, ha="center", va="bottom", fontsize=9)
+        axes.text(middle, -3, f"{widths}\n{pixels} px", ha="center", va="top", fontsize=8)
+        x += max(layers, 1.4) + gap
+    axes.set(xlim=(-0.5, x), ylim=(-28, blocks[0][1] + 24))
+    axes.set_axis_off()
+    axes.set_title(_wrapped(title, 150), fontsize=8)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _wrapped(title: str, width: int) -> str:
+    return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, width))
 
 
 def draw_cell(path: str | os.PathLike[str], cell: Cell, title: str = "") -> None:

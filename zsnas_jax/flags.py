@@ -62,6 +62,8 @@ def define_scoring_flags() -> None:
     flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
     flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
     flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
+    flags.DEFINE_float("flops_limit", None, "Only architectures of at most so many multiply-adds.")
+    flags.DEFINE_float("params_limit", None, "Only architectures of at most so many parameters.")
     flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
 
 
@@ -71,7 +73,8 @@ def configure() -> None:
         logging.set_verbosity(logging.ERROR)
     if FLAGS.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+        # Low, since a space that is read piece by piece has thousands of small programs.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     if FLAGS.num_devices < 0:
         raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):

@@ -9,8 +9,10 @@ Stopped at any moment and started again with the same flags, it goes on where it
 import pathlib
 
 from absl import flags as absl_flags
+import numpy as np
 
-from zsnas_jax import datasets, flags, proxies, ranking, report, search_spaces, votes
+from zsnas_jax import datasets, flags, proxies, ranking, report, search, search_spaces, votes
+from zsnas_jax.base import SearchSpace
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -37,6 +39,13 @@ def define_flags() -> None:
     )
 
 
+def _archs(space: SearchSpace, num_classes: int, image_size: int) -> np.ndarray:
+    """The architectures that the flags name, within the limits."""
+    limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    within = search.constrained(space, **limits, num_classes=num_classes, image_size=image_size)
+    return ranking.select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=within is not space)
+
+
 def main() -> None:
     """Reads the flags, scores, writes the results."""
     flags.configure()
@@ -58,12 +67,12 @@ def main() -> None:
         seed=FLAGS.seed,
         share_isomorphic=FLAGS.share_isomorphic,
     )
-    archs = ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
+    source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+    archs = _archs(space, source.num_classes, ranking.fixed_batch(settings, source).image.shape[1])
     benchmark = flags.ground_truth(space.name)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
-    source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
     candidates = flags.candidates_per_step()
     stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)

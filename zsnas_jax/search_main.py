@@ -42,8 +42,6 @@ def define_flags() -> None:
     absl_flags.DEFINE_integer("tournament_size", 10, "Of evolution.")
     absl_flags.DEFINE_float("learning_rate", 1e-3, "Of reinforce.")
     absl_flags.DEFINE_integer("num_seeds", 1, "How often to search; the report says how much the seeds differ.")
-    absl_flags.DEFINE_float("flops_limit", None, "Most multiply-adds of an architecture.")
-    absl_flags.DEFINE_float("params_limit", None, "Most parameters of an architecture.")
     absl_flags.DEFINE_string(
         "scores",
         None,
@@ -84,12 +82,12 @@ class Plan(NamedTuple):
 
 def _judges() -> tuple[tuple[str, ...], Vote | None]:
     """(names of the scores, how they are put together)."""
-    if FLAGS.vote and FLAGS["proxies"].present:
-        raise ValueError(f"vote {FLAGS.vote} brings its proxies: give --proxies or --vote, not both")
+    names = tuple(FLAGS.proxies)
     if FLAGS.vote:
         vote = votes.make_vote(FLAGS.vote)
+        if FLAGS["proxies"].present and set(names) != set(vote.experts):
+            raise ValueError(f"proxies {', '.join(names)}: vote {FLAGS.vote} is of {', '.join(vote.experts)}")
         return vote.experts, vote
-    names = tuple(FLAGS.proxies)
     if len(names) != 1:
         given = ", ".join(names) or "none"
         raise ValueError(f"proxies {given}: a search needs one, or --vote to put several together")

@@ -213,7 +213,8 @@ def write_all(
 ) -> list[str]:
     """Writes the files of a search and returns their names.
 
-    report.json, found.csv (a row a seed), curve.csv and curve.png; cell.png where a cell of the space can be drawn.
+    report.json, found.csv (a row a seed), curve.csv and curve.png; cell.png, a drawing of the best architecture, where
+    there is one for the space.
     """
     folder = pathlib.Path(folder)
     files.write_text(folder / "report.json", json.dumps(made, indent=2, allow_nan=False) + "\n")
@@ -222,10 +223,8 @@ def write_all(
     written = ["report.json", "found.csv", "curve.csv", "curve.png"]
     name = f"{made['search']['strategy']} on {task.space.name} by {made['search']['scores']}, {_seeds(made)}"
     _draw_curves(folder / "curve.png", task, explored, name, is_live)
-    if task.space.name in drawing.GRAPHS:
-        arch = made["best"]["arch"]
-        cell = drawing.GRAPHS[task.space.name](task.space, task.space.decode(arch))
-        drawing.draw_cell(folder / "cell.png", cell, f"{arch}\n{_caption(made['best'])}")
+    arch = made["best"]["arch"]
+    if drawing.draw(folder / "cell.png", task.space, task.space.decode(arch), f"{arch}\n{_caption(made['best'])}"):
         written.append("cell.png")
     return written
 
