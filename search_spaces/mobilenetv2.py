@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Batch, SearchSpace
+from zsnas_jax.pieces import num_programs
 from zsnas_jax.piecewise import Found, Kernels, Pieces, Wanted
+from zsnas_jax.search_spaces import mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, MobileNetV2, Plan, StagePlan, kernel_shapes
-from zsnas_jax.search_spaces.mobilenetv2_pieces import num_programs
-from zsnas_jax.search_spaces.mobilenetv2_reading import Network
 from zsnas_jax.treatments import Treatment
 
 _grid = lambda low, high, step=8: tuple(range(low, high + 1, step))
@@ -251,7 +251,7 @@ def make_network(num_classes: int = 1000) -> MobileNetV2:
 
 
 def _read(arch: Any, kernels: Kernels, treatment: Treatment, batch: Batch, wanted: Wanted) -> Found:
-    return Network(plan_of(arch), kernels, treatment).read(batch, wanted)
+    return mobilenetv2_reading.read(plan_of(arch), kernels, treatment, batch, wanted)
 
 
 def space() -> SearchSpace:

@@ -6,12 +6,10 @@ So a layer is worked on in tiles of its middle channels, whose number then is no
 leaves it are padded with zeros to one of `WIDTHS`; 25 image sizes remain. Zeros stay zeros: batch norm keeps a channel
 of zeros, and the kernels' padding is zero, so padding adds nothing to any sum.
 
-A piece is a chain of segments with a response site between each two. Axes: N batch, H W pixels, C channels, T tile.
+Axes: N batch, H W pixels, C channels, T tile.
 """
 
-from collections.abc import Callable
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -19,7 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.layers import conv2d, depthwise_conv2d
-from zsnas_jax.piecewise import observe
+from zsnas_jax.pieces import Piece, Segment
 from zsnas_jax.search_spaces.mobilenetv2_network import EPSILON, resize
 from zsnas_jax.treatments import Treatment
 
@@ -28,9 +26,6 @@ WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 SQUEEZED = (128, 384, 768, 1536)
 """What the middle channels are padded to where squeeze-excite looks at all of them, and the last ones at the end."""
-
-Segment = Callable[[Any, Any], Any]
-"""(kernel or None, what enters) to what leaves."""
 
 
 def padded(width: int, widths: tuple[int, ...] = WIDTHS) -> int:
@@ -44,18 +39,14 @@ def tile_of(size: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
-    """A part of a network. Equal pieces on equal shapes are one program.
+class Treated(Piece):
+    """A part of a network.
 
     Attributes:
         treatment: norm and activation.
     """
 
     treatment: Treatment
-
-    def segments(self) -> tuple[Segment, ...]:
-        """The chain."""
-        raise NotImplementedError
 
     def norm(self, x: jax.Array) -> jax.Array:
         """The norm of float[N, H, W, C], as it is before any training."""
@@ -64,7 +55,7 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stem(Piece):
+class Stem(Treated):
     """Pictures float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, C]."""
 
     resolution: int
@@ -85,7 +76,7 @@ class Widen(Piece):
 
 
 @dataclasses.dataclass(frozen=True)
-class Filter(Piece):
+class Filter(Treated):
     """A tile of middle channels: float[N, H, W, T] to (float[N, H / stride, W / stride, T], its mean float[N, T])."""
 
     stride: int
@@ -103,7 +94,7 @@ class Filter(Piece):
 
 
 @dataclasses.dataclass(frozen=True)
-class Excite(Piece):
+class Excite(Treated):
     """Squeeze-excite's weights: means float[N, D] of all middle channels to float[N, D]."""
 
     def segments(self) -> tuple[Segment, ...]:
@@ -123,7 +114,7 @@ class Narrow(Piece):
 
 
 @dataclasses.dataclass(frozen=True)
-class Join(Piece):
+class Join(Treated):
     """A layer's end: (narrowed, shortcut), float[N, H, W, C] each, to float[N, H, W, C]."""
 
     projected: bool
@@ -153,7 +144,7 @@ class Cut(Piece):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool(Piece):
+class Pool(Treated):
     """The network's last tile: float[N, H, W, T] to its mean float[N, T]."""
 
     def segments(self) -> tuple[Segment, ...]:
@@ -176,54 +167,4 @@ def largest(x: jax.Array) -> jax.Array:
     return jnp.where(value > 0, value, 1.0)
 
 
-@functools.partial(jax.jit, static_argnames=("piece", "correlation", "codes"))
-@jax.default_matmul_precision("highest")
-def forward(piece: Piece, kernels: Any, x: Any, correlation: bool = False, codes: bool = False) -> Any:
-    """(what leaves a piece, `Seen` at each of its sites)."""
-    seen = []
-    for place, (segment, kernel) in enumerate(zip(piece.segments(), kernels, strict=True)):
-        if place:
-            seen.append(observe(x, correlation, codes))
-        x = segment(kernel, x)
-    return x, seen
-
-
-@functools.partial(jax.jit, static_argnames=("piece", "correlation", "saliency", "inputs"))
-@jax.default_matmul_precision("highest")
-def backward(
-    piece: Piece,
-    kernels: Any,
-    x: Any,
-    gradient: Any,
-    correlation: bool = False,
-    saliency: bool = False,
-    inputs: bool = True,
-) -> Any:
-    """The way back, after the way forward is run again.
-
-    Returns:
-        (gradient of what enters or None, `Seen` of the gradient at each site, of each kernel w with gradient g
-        (sum |w g|, sum g^2)).
-    """
-    pulls = []
-    for segment, kernel in zip(piece.segments(), kernels, strict=True):
-        x, pull = jax.vjp(segment, kernel, x)
-        pulls.append(pull)
-    seen, sums = [], []
-    for place in reversed(range(len(pulls))):
-        own, gradient = pulls[place](gradient)
-        if place:
-            seen.append(observe(gradient, correlation, codes=False))
-        if saliency and own is not None:
-            sums.append((jnp.abs(kernels[place] * own).sum(), jnp.square(own).sum()))
-    return gradient if inputs else None, seen[::-1], sums[::-1]
-
-
-add = jax.jit(lambda a, b: a + b)
 log_largest = jax.jit(lambda x: jnp.log(largest(x)))
-
-
-def num_programs() -> int:
-    """How many programs this process has compiled for pieces."""
-    functions: Any = (forward, backward, add, log_largest)
-    return sum(function._cache_size() for function in functions)

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import piecewise, proxies, scoring, search, search_spaces
+from zsnas_jax import pieces, piecewise, proxies, scoring, search, search_spaces
 from zsnas_jax.base import Batch
 from zsnas_jax.initializers import kaiming_uniform
 from zsnas_jax.proxies import naswot, wrcor, zico
 from zsnas_jax.search.host import HostLoop
-from zsnas_jax.search_spaces import mobilenetv2, mobilenetv2_pieces
+from zsnas_jax.search_spaces import mobilenetv2, mobilenetv2_pieces, mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan, kernel_shapes, layers_of
-from zsnas_jax.search_spaces.mobilenetv2_reading import Network
 from zsnas_jax.treatments import Treatment
 
 SPACE = mobilenetv2.space()
@@ -33,12 +32,12 @@ def small_space(plan=SMALL, squeeze_excite=True):
     """A space of one network."""
 
     def read(arch, kernels, treatment, batch, wanted):
-        return Network(plan, kernels, treatment, squeeze_excite).read(batch, wanted)
+        return mobilenetv2_reading.read(plan, kernels, treatment, batch, wanted, squeeze_excite)
 
     shapes = lambda arch, num_classes: kernel_shapes(plan, num_classes, squeeze_excite)
-    pieces = piecewise.Pieces(shapes, read, mobilenetv2_pieces.num_programs)
+    own = piecewise.Pieces(shapes, read, pieces.num_programs)
     sizes = {"num_params": lambda arch, classes: 7, "num_flops": lambda arch, classes, size: 8}
-    return SPACE._replace(name="small", pieces=pieces, **sizes)
+    return SPACE._replace(name="small", pieces=own, **sizes)
 
 
 def whole_scores(names, key, batch, *, plan=SMALL, squeeze_excite=True, treatment=None):
@@ -66,10 +65,10 @@ def piecewise_scores(names, key, batch, treatment=None, **space):
 def test_the_pieces_score_as_the_whole_network_does():
     key, batch = jax.random.key(3), tiny.batch(batch_size=6)
     assert max(layer.middle for layer in layers_of(SMALL)) > mobilenetv2_pieces.tile_of(SMALL.resolution // 2)
-    pieces, whole = piecewise_scores(SERVED, key, batch), whole_scores(SERVED, key, batch)
+    parts, whole = piecewise_scores(SERVED, key, batch), whole_scores(SERVED, key, batch)
     size = SERVED.index("params")
-    assert pieces[size] == 7 and np.isfinite(whole).all()
-    np.testing.assert_allclose(np.delete(pieces, size), np.delete(whole, size), rtol=2e-4)
+    assert parts[size] == 7 and np.isfinite(whole).all()
+    np.testing.assert_allclose(np.delete(parts, size), np.delete(whole, size), rtol=2e-4)
 
 
 @pytest.mark.slow
@@ -89,9 +88,9 @@ def test_programs_are_shared():
     key, batch = jax.random.key(5), tiny.batch(batch_size=6)
     wider = SMALL._replace(stages=(SMALL.stages[0]._replace(bottleneck=80), SMALL.stages[1]._replace(bottleneck=16)))
     piecewise_scores(["wrcor"], key, batch)
-    before = mobilenetv2_pieces.num_programs()
+    before = pieces.num_programs()
     assert np.isfinite(piecewise_scores(["wrcor"], key, batch, plan=wider)).all()
-    assert mobilenetv2_pieces.num_programs() == before
+    assert pieces.num_programs() == before
 
 
 def test_a_score_depends_on_the_key_and_the_architecture_alone():

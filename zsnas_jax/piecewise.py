@@ -85,63 +85,6 @@ class Pieces(NamedTuple):
     num_programs: Callable[[], int]
 
 
-class Seen(NamedTuple):
-    """What a piece of a response site adds to its sums; None where it is not wanted.
-
-    Attributes:
-        products: sum of x x^T, float[N, N].
-        sums: of each picture, float[N].
-        signs: sum of s s^T, s the signs of x (-1 for 0), float[N, N].
-    """
-
-    products: Any = None
-    sums: Any = None
-    signs: Any = None
-
-
-def observe(x: jax.Array, correlation: bool, codes: bool) -> Seen:
-    """What is wanted of a piece of a site, float[N, ...]."""
-    rows = x.reshape(len(x), -1)
-    signs = jnp.where(rows > 0, 1.0, -1.0)
-    products, sums = (rows @ rows.T, rows.sum(1)) if correlation else (None, None)
-    return Seen(products, sums, signs @ signs.T if codes else None)
-
-
-class Sites:
-    """The sums of response sites, piece by piece, in float64."""
-
-    def __init__(self, num_layers: int) -> None:
-        self._num_layers = num_layers
-        self._seen: dict[tuple[str, int], list[tuple[Seen, int, int]]] = {}
-        self._layers: dict[tuple[str, int], int] = {}
-
-    def add(self, name: str, layer: int, seen: Sequence[Seen], counts: Sequence[tuple[int, int]]) -> None:
-        """Keeps what a piece showed at its sites, with (neurons, zeros that pad them) at each."""
-        for place, (own, (count, zeros)) in enumerate(zip(seen, counts, strict=True)):
-            self._layers[name, place] = layer
-            self._seen.setdefault((name, place), []).append((own, count, zeros))
-
-    def responses(self) -> np.ndarray:
-        """float32[L, N, N]: |corr| summed by layer; a site at which a picture has no variance adds nothing."""
-        total: Any = 0.0
-        for site, tiles in self._seen.items():
-            products = sum(np.asarray(own.products, np.float64) for own, _, _ in tiles)
-            sums = sum(np.asarray(own.sums, np.float64) for own, _, _ in tiles)
-            covariance = products - np.outer(sums, sums) / sum(count for _, count, _ in tiles)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                norms = np.sqrt(np.diag(covariance))
-                matrix = np.abs(covariance / np.outer(norms, norms))
-            own = matrix if np.isfinite(matrix).all() else np.zeros_like(matrix)
-            total = total + (np.arange(self._num_layers) == self._layers[site] - 1)[:, None, None] * own
-        return np.asarray(total, np.float32)
-
-    def agreement(self) -> np.ndarray:
-        """float32[N, N]: in how many neurons two pictures are both positive, or neither."""
-        tiles = [tile for seen in self._seen.values() for tile in seen]
-        total = sum((np.asarray(own.signs, np.float64) - zeros + count) / 2 for own, count, zeros in tiles)
-        return np.asarray(total, np.float32)
-
-
 def draw_kernels(key: jax.Array, shapes: Mapping[Path, tuple[int, ...]], initializer: Initializer) -> dict[Path, Any]:
     """Kernels as slices of one flat draw, whose length is rounded up so that few lengths are compiled."""
     sizes = {path: int(np.prod(shape)) for path, shape in shapes.items()}
