@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from tqdm import tqdm
 
 from zsnas_jax import pieces, piecewise, proxies, scoring, search, search_spaces
 from zsnas_jax.base import Batch
 from zsnas_jax.initializers import kaiming_uniform
 from zsnas_jax.proxies import naswot, wrcor, zico
+from zsnas_jax.search import seeds
 from zsnas_jax.search.host import HostLoop
 from zsnas_jax.search_spaces import mobilenetv2, mobilenetv2_pieces, mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan, kernel_shapes, layers_of
@@ -145,6 +147,30 @@ def test_a_search_on_the_host_ends_as_the_scan_does(name):
         plain = lambda leaf: np.asarray(jax.random.key_data(leaf) if leaf.dtype == key.dtype else leaf)
         np.testing.assert_allclose(plain(one), plain(other), rtol=1e-5, atol=1e-6)
     assert len(scored) == int(state.is_new.sum())
+
+
+def test_a_search_on_the_host_that_is_stopped_goes_on(tmp_path):
+    class Stop(Exception):
+        pass
+
+    class StoppedBar(tqdm):
+        def set_postfix_str(self, *args, **kwargs):  # called behind the first commit
+            raise Stop
+
+    space, scored = search_spaces.make_space("nasbench201")._replace(pieces="on the host"), []
+    strategy = search.evolution(space, population_size=3, tournament_size=2)
+    score_fn = lambda arch: scored.append(arch) or np.float32([np.sum(arch)])
+    running = seeds.Search(jax.random.key(0), space, strategy, score_fn, ("sum",), 6, 4, 1)
+    with seeds.SearchStore(tmp_path / "whole", {}) as store:
+        whole, _ = seeds.run_seeds(store, running, 2)
+    num_scored = len(scored)
+    with seeds.SearchStore(tmp_path / "stopped", {}) as store, pytest.raises(Stop):
+        seeds.run_seeds(store, running, 2, progress=StoppedBar)
+    with seeds.SearchStore(tmp_path / "stopped", {}) as store:
+        again, num_now = seeds.run_seeds(store, running, 2)
+    assert num_now == 8 and len(scored) == 2 * num_scored
+    for one, other in zip(whole[:4], again[:4], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def run(*flags, cwd):

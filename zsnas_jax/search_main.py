@@ -25,7 +25,7 @@ from zsnas_jax.search_task import Task, find_truth
 from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
-LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 4, 250, 500
+LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
 
@@ -48,7 +48,7 @@ def define_flags() -> None:
         "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
         "columns are what --proxies and --vote name.",
     )
-    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: 32, of mobilenetv2 4, in a table 250.")
+    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: 32, of mobilenetv2 1, in a table 250.")
 
 
 class Plan(NamedTuple):

@@ -45,8 +45,8 @@ def host_scores(
 
 def remember(archs: Arch, scores: Any, count: int) -> Memory:
     """The first of some architectures [M, ...] with their scores [M, E]."""
-    take = lambda i: jax.tree.map(lambda leaf: np.asarray(leaf)[i], archs)
-    return {_code(take(i)): np.asarray(scores)[i] for i in range(count)}
+    archs, scores = jax.tree.map(np.asarray, archs), np.asarray(scores)
+    return {_code(jax.tree.map(lambda leaf, i=i: leaf[i], archs)): scores[i] for i in range(count)}
 
 
 def _code(arch: Arch) -> bytes:
