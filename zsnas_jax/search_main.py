@@ -159,15 +159,14 @@ def _plan() -> Plan:
         source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
         classes, image_size = source.num_classes, ranking.fixed_batch(scoring, source).image.shape[1]
         bound = ranking.stored_settings(scoring, whole, source, FLAGS.dataset)
-    limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
-    space = search.constrained(whole, **limits, num_classes=classes, image_size=image_size)
+    limits: dict[str, Any] = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    sizes: dict[str, Any] = {"num_classes": classes, "image_size": image_size}
+    rows = search.allowed_rows(whole, **limits, **sizes)
+    space = search.constrained(whole, **limits, rows=rows, **sizes)
     is_sum = vote is not None and vote.method == "z_score_sum"
     strategy = _strategy(space, 1 if is_sum else len(experts))
     benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
-    truth = None
-    if benchmark:
-        allowed = search.allowed_rows(whole, **limits, num_classes=classes, image_size=image_size)
-        truth = find_truth(benchmark, column, whole, FLAGS.dataset, allowed)
+    truth = find_truth(benchmark, column, whole, FLAGS.dataset, rows) if benchmark else None
     scores = vote.name if vote else experts[0]
     own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures}
     own |= {"judged_by": scores, "experts": list(experts), "weights": vote and vote.weights} | limits

@@ -26,6 +26,7 @@ def constrained(
     max_params: float | None = None,
     max_flops: float | None = None,
     allowed: Callable[[Arch], Any] | None = None,
+    rows: np.ndarray | None = None,
     num_classes: int = 10,
     image_size: int = 32,
 ) -> SearchSpace:
@@ -40,6 +41,7 @@ def constrained(
         max_params: most trainable parameters.
         max_flops: most multiply-adds of one image.
         allowed: arch to bool[]; traces under jit and vmap.
+        rows: what `allowed_rows` says of the same limits, if it is known: then it is not computed again.
         num_classes: width of the logits, for the costs.
         image_size: of the pictures, for the costs.
 
@@ -55,7 +57,7 @@ def constrained(
         return space
     keeps = lambda arch: _keeps(limits, arch) & jnp.asarray(allowed(arch) if allowed else True, bool)
     if space.num_archs and space.from_index and space.to_index:
-        return _enumerated(space, keeps, limits)
+        return _enumerated(space, keeps, limits, rows if allowed is None else None)
     return _rejecting(space, keeps, limits)
 
 
@@ -109,12 +111,14 @@ def _comparable(limit: float) -> int | float:
     return int(limit) if abs(limit) <= _LARGEST_INT else float(limit)
 
 
-def _enumerated(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits) -> SearchSpace:
+def _enumerated(
+    space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits, rows: np.ndarray | None
+) -> SearchSpace:
     """By a mask over all indices, computed once."""
     from_index, to_index = space.from_index, space.to_index
     assert space.num_archs and from_index and to_index
     archs = from_index(np.arange(space.num_archs))
-    mask = np.asarray(_in_parts(keeps, archs))
+    mask = np.asarray(_in_parts(keeps, archs)) if rows is None else rows
     if not mask.any():
         raise ValueError(_nothing(space, archs, limits, f"all {space.num_archs} architectures"))
     members, is_member = jnp.asarray(np.flatnonzero(mask).astype(np.int32)), jnp.asarray(mask)
