@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Batch, SearchSpace
-from zsnas_jax.pieces import num_programs
+from zsnas_jax.pieces import Programs
 from zsnas_jax.piecewise import Found, Kernels, Pieces, Wanted
 from zsnas_jax.search_spaces import mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2_network import NUM_STAGES, MobileNetV2, Plan, StagePlan, kernel_shapes
@@ -250,8 +250,8 @@ def make_network(num_classes: int = 1000) -> MobileNetV2:
     return MobileNetV2(num_classes=num_classes)
 
 
-def _read(arch: Any, kernels: Kernels, treatment: Treatment, batch: Batch, wanted: Wanted) -> Found:
-    return mobilenetv2_reading.read(plan_of(arch), kernels, treatment, batch, wanted)
+def _read(programs: Programs, arch: Any, kernels: Kernels, treatment: Treatment, batch: Batch, wanted: Wanted) -> Found:
+    return mobilenetv2_reading.read(programs, plan_of(arch), kernels, treatment, batch, wanted)
 
 
 def space() -> SearchSpace:
@@ -268,5 +268,5 @@ def space() -> SearchSpace:
         layer_of=MobileNetV2().layer_of,
         is_valid=is_valid,
         num_choices=tuple(_NUM_CHOICES.tolist()),
-        pieces=Pieces(lambda arch, num_classes: kernel_shapes(plan_of(arch), num_classes), _read, num_programs),
+        pieces=Pieces(lambda arch, num_classes: kernel_shapes(plan_of(arch), num_classes), _read),
     )

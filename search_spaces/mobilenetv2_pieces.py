@@ -167,4 +167,7 @@ def largest(x: jax.Array) -> jax.Array:
     return jnp.where(value > 0, value, 1.0)
 
 
-log_largest = jax.jit(lambda x: jnp.log(largest(x)))
+def log_largest(piece: Piece | None, x: jax.Array) -> jax.Array:
+    """The logarithm of what `Shrink` divides by, float[]."""
+    del piece
+    return jnp.log(largest(x))

@@ -14,7 +14,7 @@ import numpy as np
 
 from zsnas_jax.base import Batch
 from zsnas_jax.marks import Path
-from zsnas_jax.pieces import Counts, Kernel, Tape, Value, resized
+from zsnas_jax.pieces import Counts, Kernel, Programs, Tape, Value, resized
 from zsnas_jax.piecewise import Found, Wanted
 from zsnas_jax.reading import mean_cross_entropy
 from zsnas_jax.search_spaces import mobilenetv2_pieces as pieces
@@ -27,6 +27,7 @@ _loss_gradient = jax.jit(jax.grad(mean_cross_entropy))
 
 
 def read(
+    programs: Programs,
     plan: Plan,
     kernels: Mapping[Path, np.ndarray],
     treatment: Treatment,
@@ -37,6 +38,7 @@ def read(
     """What a network shows of a batch.
 
     Args:
+        programs: what runs pieces.
         plan: of the network.
         kernels: by path, of the shapes of `kernel_shapes`.
         treatment: batch norm or none, and the activation.
@@ -44,7 +46,7 @@ def read(
         wanted: what to find.
         squeeze_excite: whether layers weigh their channels.
     """
-    network = _Network(plan, kernels, treatment, squeeze_excite, wanted, len(batch.image))
+    network = _Network(programs, plan, kernels, treatment, squeeze_excite, wanted, len(batch.image))
     image = Value(batch.image, is_constant=not wanted.jacobian)
     logits = network.run(image)
     tape, found = network.tape, Found(log_scale=network.log_scale())
@@ -59,7 +61,9 @@ def read(
         found = found._replace(gradients=back.sites.responses()) if wanted.gradients else found
     if wanted.jacobian or wanted.flow:
         ones = jnp.ones_like(logits.array)
-        back, gradient = tape.back(logits, ones, image, correlation=False, saliency=wanted.flow)
+        # Observes gradients where the other way back does, though nobody looks: the programs are the same.
+        own = {"correlation": wanted.gradients, "saliency": wanted.flow or wanted.saliency}
+        back, gradient = tape.back(logits, ones, image, **own)
         found = found._replace(saliency=back.totals()) if wanted.flow else found
         found = found._replace(jacobian=np.asarray(gradient).reshape(len(ones), -1)) if wanted.jacobian else found
     return found
@@ -70,6 +74,7 @@ class _Network:
 
     def __init__(
         self,
+        programs: Programs,
         plan: Plan,
         kernels: Mapping[Path, np.ndarray],
         treatment: Treatment,
@@ -78,7 +83,7 @@ class _Network:
         num_pictures: int,
     ) -> None:
         self.plan, self.treatment, self.squeeze_excite, self.wanted = plan, treatment, squeeze_excite, wanted
-        self.tape = Tape(NUM_LAYERS, correlation=wanted.activations, codes=wanted.agreement)
+        self.tape = Tape(programs, NUM_LAYERS, correlation=wanted.activations, codes=wanted.agreement)
         self._kernels, self._num_pictures, self._log_scales = kernels, num_pictures, list[Any]()
 
     def log_scale(self) -> float:
@@ -122,7 +127,7 @@ class _Network:
         """What SynFlow divides by the largest value, and keeps the logarithm of."""
         if not self.wanted.flow:
             return x
-        self._log_scales.append(pieces.log_largest(x.array))
+        self._log_scales.append(self.tape.programs.run(pieces.log_largest, None, x.array))
         return self.tape.run(pieces.Shrink(), x)
 
     def _layer(self, layer: Layer, x: Value) -> Value:

@@ -27,17 +27,18 @@ from zsnas_jax.treatments import Treatment
 SPACE = mobilenetv2.space()
 # Two stages: widths that are padded, more than one tile, both strides, all three kinds of shortcut and kernel sizes.
 SMALL = Plan(8, 136, 32, (StagePlan(2, 3, 2, 2, 24, 72), StagePlan(1, 5, 1, 1, 8, 8)))
+PROGRAMS = pieces.Programs()
 SERVED = ("acor", "wrcor", "naswot", "jaccor", "epe", "pnorm", "snip", "pgnorm", "synflow", "params")
 
 
 def small_space(plan=SMALL, squeeze_excite=True):
     """A space of one network."""
 
-    def read(arch, kernels, treatment, batch, wanted):
-        return mobilenetv2_reading.read(plan, kernels, treatment, batch, wanted, squeeze_excite)
+    def read(programs, arch, kernels, treatment, batch, wanted):
+        return mobilenetv2_reading.read(programs, plan, kernels, treatment, batch, wanted, squeeze_excite)
 
     shapes = lambda arch, num_classes: kernel_shapes(plan, num_classes, squeeze_excite)
-    own = piecewise.Pieces(shapes, read, pieces.num_programs)
+    own = piecewise.Pieces(shapes, read)
     sizes = {"num_params": lambda arch, classes: 7, "num_flops": lambda arch, classes, size: 8}
     return SPACE._replace(name="small", pieces=own, **sizes)
 
@@ -58,8 +59,8 @@ def whole_scores(names, key, batch, *, plan=SMALL, squeeze_excite=True, treatmen
     return np.asarray(jax.jit(score)(params, batch))
 
 
-def piecewise_scores(names, key, batch, treatment=None, **space):
-    chosen, own = proxies.make_proxies(names), {"num_classes": 10, "initializer": kaiming_uniform}
+def piecewise_scores(names, key, batch, treatment=None, programs=PROGRAMS, **space):
+    chosen, own = proxies.make_proxies(names), {"num_classes": 10, "initializer": kaiming_uniform, "programs": programs}
     own |= {"treatment": treatment or Treatment(), "space": small_space(**space), "proxies": chosen}
     return piecewise.score(key, np.zeros(45, np.int32), batch, **own)
 
@@ -90,9 +91,16 @@ def test_programs_are_shared():
     key, batch = jax.random.key(5), tiny.batch(batch_size=6)
     wider = SMALL._replace(stages=(SMALL.stages[0]._replace(bottleneck=80), SMALL.stages[1]._replace(bottleneck=16)))
     piecewise_scores(["wrcor"], key, batch)
-    before = pieces.num_programs()
+    before = PROGRAMS.num_compiled
     assert np.isfinite(piecewise_scores(["wrcor"], key, batch, plan=wider)).all()
-    assert pieces.num_programs() == before
+    assert PROGRAMS.num_compiled == before
+
+
+def test_programs_make_room_for_others():
+    add, programs = lambda piece, x: x + 1, pieces.Programs(limit=2)
+    for length in (1, 2, 1, 3, 1, 2):  # 2 makes room for 3, since 1 was used later
+        np.testing.assert_array_equal(programs.run(add, None, np.zeros(length, np.float32)), np.ones(length))
+    assert programs.num_compiled == 4
 
 
 def test_a_score_depends_on_the_key_and_the_architecture_alone():

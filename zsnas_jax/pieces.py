@@ -6,6 +6,7 @@ need, and gathers the sums of `zsnas_jax.piecewise` over the sites. What pads an
 Axes: N batch, C channels, T channels of a tile, L layers.
 """
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
@@ -51,9 +52,8 @@ def observe(x: jax.Array, correlation: bool, codes: bool) -> Seen:
     return Seen(products, sums, signs @ signs.T if codes else None)
 
 
-@functools.partial(jax.jit, static_argnames=("piece", "correlation", "codes"))
 @jax.default_matmul_precision("highest")
-def forward(piece: Piece, kernels: Any, x: Any, correlation: bool = False, codes: bool = False) -> Any:
+def forward(piece: Piece, kernels: Any, x: Any, *, correlation: bool = False, codes: bool = False) -> Any:
     """(what leaves a piece, `Seen` at each of its sites)."""
     seen = []
     for place, (segment, kernel) in enumerate(zip(piece.segments(), kernels, strict=True)):
@@ -63,13 +63,13 @@ def forward(piece: Piece, kernels: Any, x: Any, correlation: bool = False, codes
     return x, seen
 
 
-@functools.partial(jax.jit, static_argnames=("piece", "correlation", "saliency", "inputs"))
 @jax.default_matmul_precision("highest")
 def backward(
     piece: Piece,
     kernels: Any,
     x: Any,
     gradient: Any,
+    *,
     correlation: bool = False,
     saliency: bool = False,
     inputs: bool = True,
@@ -94,13 +94,36 @@ def backward(
     return gradient if inputs else None, seen[::-1], sums[::-1]
 
 
-_add = jax.jit(lambda a, b: a + b)
+class Programs:
+    """Compiled programs, as many as a limit allows: the one used longest ago makes room.
+
+    `jax.jit` would keep all, and their traces with them: 3 MB each, where a search meets thousands.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    def __init__(self, limit: int = 3000) -> None:
+        self._limit, self._kept = limit, collections.OrderedDict[Any, Any]()
+        self.num_compiled = 0
+
+    def run(self, function: Callable[..., Any], piece: Piece | None, *arguments: Any, **options: bool) -> Any:
+        """function(piece, *arguments, **options), compiled for what is not an array, and for the shapes of what is."""
+        leaves, structure = jax.tree.flatten(arguments)
+        case = function, piece, structure, *options.items(), *((leaf.shape, leaf.dtype) for leaf in leaves)
+        if case not in self._kept:
+            own = functools.partial(function, piece, **options)
+            self._kept[case] = jax.jit(own).lower(*arguments).compile()
+            self.num_compiled += 1
+            if len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(case)
+        return self._kept[case](*arguments)
 
 
-def num_programs() -> int:
-    """How many programs this process has compiled for pieces."""
-    functions: Any = (forward, backward, _add)
-    return sum(function._cache_size() for function in functions)
+def _sum(piece: Piece | None, a: jax.Array, b: jax.Array) -> jax.Array:
+    del piece
+    return a + b
 
 
 class Kernel(NamedTuple):
@@ -191,14 +214,15 @@ class Tape:
     """A way forward through pieces.
 
     Args:
+        programs: what runs pieces.
         num_layers: L.
         correlation: whether |corr| of activations is wanted.
         codes: whether their signs are.
     """
 
-    def __init__(self, num_layers: int, *, correlation: bool, codes: bool) -> None:
-        self.sites, self._num_layers = Sites(num_layers), num_layers
-        self._correlation, self._codes = correlation, codes
+    def __init__(self, programs: Programs, num_layers: int, *, correlation: bool, codes: bool) -> None:
+        self.programs, self.sites, self._num_layers = programs, Sites(num_layers), num_layers
+        self._observed = {"correlation": correlation, "codes": codes}
         self._steps: list[_Step] = []
 
     def run(self, piece: Piece, inputs: Any, *kernels: Kernel | None, sites: Mapping[str, Counts] | None = None) -> Any:
@@ -206,15 +230,14 @@ class Tape:
         arrays = tuple(kernel and kernel.array for kernel in kernels) or (None,) * len(piece.segments())
         paths = [kernel and kernel.path for kernel in kernels]
         x, sites = jax.tree.map(lambda value: value.array, inputs), sites or {}
-        y, seen = forward(piece, arrays, x, self._correlation, self._codes)
+        y, seen = self.programs.run(forward, piece, arrays, x, **self._observed)
         for (name, counts), own in zip(sites.items(), seen, strict=True):
             self.sites.add(name, own, counts)
         is_needed = not all(value.is_constant for value in jax.tree.leaves(inputs))
 
         def pull(gradient: Any, back: Back) -> Any:
-            entering, seen, sums = backward(
-                piece, arrays, x, gradient, back.correlation, back.with_saliency, inputs=is_needed
-            )
+            wanted = {"correlation": back.correlation, "saliency": back.with_saliency, "inputs": is_needed}
+            entering, seen, sums = self.programs.run(backward, piece, arrays, x, gradient, **wanted)
             for (name, counts), own in zip(sites.items(), seen, strict=True):
                 back.sites.add(name, own, counts)
             for path, own in zip(paths, sums, strict=False):
@@ -226,8 +249,11 @@ class Tape:
 
     def total(self, values: Sequence[Value]) -> Value:
         """The sum."""
-        array = functools.reduce(_add, [value.array for value in values])
+        array = functools.reduce(self._add, [value.array for value in values])
         return self._record(list(values), Value(array), lambda gradient, _: [gradient] * len(values))
+
+    def _add(self, a: Any, b: Any) -> Any:
+        return self.programs.run(_sum, None, a, b)
 
     def join(self, values: Sequence[Value], length: int) -> Value:
         """Tiles float[N, T] side by side, cut or padded to float[N, length]."""
@@ -265,7 +291,7 @@ class Tape:
                 pairs = zip(jax.tree.leaves(step.inputs), jax.tree.leaves(entering), strict=True)
                 for own, part in pairs:
                     if not own.is_constant:
-                        gradients[own] = _add(gradients[own], part) if own in gradients else part
+                        gradients[own] = self._add(gradients[own], part) if own in gradients else part
         return found, gradients.get(source)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from zsnas_jax.base import Arch, Batch, Proxy, ResponseMatrices, SearchSpace, fingerprint
 from zsnas_jax.initializers import Initializer
 from zsnas_jax.marks import Path
+from zsnas_jax.pieces import Programs
 from zsnas_jax.reading import Reading
 from zsnas_jax.subject import Observation, Subject
 from zsnas_jax.treatments import Treatment
@@ -76,13 +77,11 @@ class Pieces(NamedTuple):
     Attributes:
         kernel_shapes: (arch, num_classes) to the shapes of a network's kernels by path. It has no other parameters that
             are not ones or zeros before training.
-        read: (arch, kernels, treatment, batch, wanted) to `Found`.
-        num_programs: () to how many programs have been compiled.
+        read: (programs, arch, kernels, treatment, batch, wanted) to `Found`; what it compiles is kept by the programs.
     """
 
     kernel_shapes: Callable[[Arch, int], Mapping[Path, tuple[int, ...]]]
-    read: Callable[[Arch, Kernels, Treatment, Batch, Wanted], Found]
-    num_programs: Callable[[], int]
+    read: Callable[[Programs, Arch, Kernels, Treatment, Batch, Wanted], Found]
 
 
 def draw_kernels(key: jax.Array, shapes: Mapping[Path, tuple[int, ...]], initializer: Initializer) -> dict[Path, Any]:
@@ -140,13 +139,14 @@ def make_score(
     initializer: Initializer,
     treatment: Treatment,
     resample: bool,
-) -> Callable[[Arch, Any, Batch], np.ndarray]:
-    """What `zsnas_jax.scoring.make_scorer` gives for such a space: one candidate a call.
+) -> tuple[Callable[[Arch, Any, Batch], np.ndarray], Programs]:
+    """What `zsnas_jax.scoring.make_scorer` gives for such a space, one candidate a call; and the programs it compiles.
 
     Raises:
         ValueError: as `check`.
     """
     check(space, proxies, treatment)
+    programs = Programs()
     own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
     first = lambda tree: jax.tree.map(lambda array: array[0], tree)
 
@@ -155,9 +155,10 @@ def make_score(
             raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
         arch = first(archs)
         arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeats[0])
-        return score(arch_key, arch, first(batch) if resample else batch, space=space, proxies=proxies, **own)[None]
+        batch = first(batch) if resample else batch
+        return score(arch_key, arch, batch, programs=programs, space=space, proxies=proxies, **own)[None]
 
-    return score_one
+    return score_one, programs
 
 
 def score(
@@ -165,6 +166,7 @@ def score(
     arch: Arch,
     batch: Batch,
     *,
+    programs: Programs,
     space: SearchSpace,
     proxies: Sequence[Proxy],
     num_classes: int,
@@ -190,10 +192,10 @@ def score(
     for own in dict.fromkeys(proxy.treatment or treatment for proxy in proxies):
         group = [proxy for proxy in proxies if (proxy.treatment or treatment) == own]
         wanted = _wanted(group)
-        found = pieces.read(arch, kernels, own, batch, wanted) if wanted != Wanted() else Found()
+        found = pieces.read(programs, arch, kernels, own, batch, wanted) if wanted != Wanted() else Found()
         scores |= {proxy.name: _BY_KERNEL[proxy.name](found, kernels) for proxy in group if proxy.name in _BY_KERNEL}
         if "synflow" in (proxy.name for proxy in group):
-            scores["synflow"] = _synflow(pieces, arch, kernels, own, batch)
+            scores["synflow"] = _synflow(programs, pieces, arch, kernels, own, batch)
         rest = [proxy for proxy in group if proxy.name not in scores]
         sizes = space.num_params(arch, num_classes), space.num_flops(arch, num_classes, batch.image.shape[1])  # type: ignore[misc]
         arrays = found.activations, found.gradients, found.agreement, found.jacobian, batch.label
@@ -214,11 +216,13 @@ def _wanted(proxies: Sequence[Proxy]) -> Wanted:
     )
 
 
-def _synflow(pieces: Pieces, arch: Arch, kernels: Kernels, treatment: Treatment, batch: Batch) -> float:
+def _synflow(
+    programs: Programs, pieces: Pieces, arch: Arch, kernels: Kernels, treatment: Treatment, batch: Batch
+) -> float:
     """As `zsnas_jax.proxies.synflow`."""
     own = {path: np.abs(kernel) for path, kernel in kernels.items()}
     ones = Batch(jnp.ones_like(batch.image[:1]), None)
-    found = pieces.read(arch, own, treatment.unmasked("identity"), ones, Wanted(flow=True))
+    found = pieces.read(programs, arch, own, treatment.unmasked("identity"), ones, Wanted(flow=True))
     return float(np.log(sum(flow for flow, _ in found.saliency.values()))) + found.log_scale
 
 

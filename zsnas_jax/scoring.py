@@ -265,8 +265,8 @@ def make_scorer(
     own: dict[str, Any]
     if space.pieces:
         own = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment or Treatment()}
-        score = piecewise.make_score(key, space, proxies, resample=resample, **own)
-        return Scorer(score, 1, space.pieces.num_programs)
+        score, kept = piecewise.make_score(key, space, proxies, resample=resample, **own)
+        return Scorer(score, 1, lambda: kept.num_compiled)
     devices = list(devices or jax.local_devices())
     per_device = STEPS_PER_CALL * candidates_per_step
 
