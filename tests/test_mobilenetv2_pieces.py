@@ -1,9 +1,11 @@
 """Networks read piece by piece: equal to the whole ones, searched and stopped as they are, refused where they must be."""
 
 import csv
+import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import conftest
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -101,6 +103,23 @@ def test_programs_make_room_for_others():
     for length in (1, 2, 1, 3, 1, 2):  # 2 makes room for 3, since 1 was used later
         np.testing.assert_array_equal(programs.run(add, None, np.zeros(length, np.float32)), np.ones(length))
     assert programs.num_compiled == 4
+
+
+def test_a_tape_is_gone_when_it_is_done_with():
+    tape = pieces.Tape(PROGRAMS, 1, correlation=False, codes=False)
+    x = pieces.Value(np.ones((2, 4, 4, 3), np.float32))
+    kernel = pieces.Kernel(("kernel",), np.ones((3, 5), np.float32))
+    y = tape.run(mobilenetv2_pieces.Widen(), x, kernel)
+    back, gradient = tape.back(y, jnp.ones_like(y.array), x, correlation=False, saliency=True)
+    np.testing.assert_allclose(gradient, 5.0)
+    assert back.totals() == {("kernel",): (15 * 32.0, 15 * 32.0**2)}
+    gone = weakref.ref(tape)
+    gc.disable()  # its arrays are gigabytes: they must not wait for cycles to be found
+    try:
+        del tape
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_score_depends_on_the_key_and_the_architecture_alone():

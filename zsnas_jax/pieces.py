@@ -234,10 +234,11 @@ class Tape:
         for (name, counts), own in zip(sites.items(), seen, strict=True):
             self.sites.add(name, own, counts)
         is_needed = not all(value.is_constant for value in jax.tree.leaves(inputs))
+        programs = self.programs  # a step that knew the tape would keep its arrays alive until Python looks for cycles
 
         def pull(gradient: Any, back: Back) -> Any:
             wanted = {"correlation": back.correlation, "saliency": back.with_saliency, "inputs": is_needed}
-            entering, seen, sums = self.programs.run(backward, piece, arrays, x, gradient, **wanted)
+            entering, seen, sums = programs.run(backward, piece, arrays, x, gradient, **wanted)
             for (name, counts), own in zip(sites.items(), seen, strict=True):
                 back.sites.add(name, own, counts)
             for path, own in zip(paths, sums, strict=False):
