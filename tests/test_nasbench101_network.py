@@ -128,8 +128,10 @@ def check_static(space, rows, names):
                 layer_of=space.layer_of,
             )
         )
-        # ZiCo divides by the deviation of a gradient over two batches, which may be close to nothing.
-        np.testing.assert_allclose(scores, score(params), rtol=5e-3 if "zico" in names else 2e-3, atol=2e-3)
+        # ZiCo divides by the deviation of a gradient over two batches, which may be close to nothing: noise of 1e-7 on the
+        # pictures moves it by up to 1.6 % here.
+        loose = np.where([name == "zico" for name in names], 3e-2, 2e-3)
+        np.testing.assert_array_less(np.abs(scores - score(params)), 2e-3 + loose * np.abs(score(params)))
         assert np.isfinite(scores).all()
 
 
