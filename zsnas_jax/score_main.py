@@ -13,6 +13,7 @@ import numpy as np
 
 from zsnas_jax import datasets, flags, proxies, ranking, report, search, search_spaces, votes
 from zsnas_jax.base import SearchSpace
+from zsnas_jax.datasets import PictureSource
 from zsnas_jax.results import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -39,11 +40,14 @@ def define_flags() -> None:
     )
 
 
-def _archs(space: SearchSpace, num_classes: int, image_size: int) -> np.ndarray:
+def _archs(space: SearchSpace, source: PictureSource, settings: ranking.ScoreSettings) -> np.ndarray:
     """The architectures that the flags name, within the limits."""
     limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
-    within = search.constrained(space, **limits, num_classes=num_classes, image_size=image_size)
-    return ranking.select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=within is not space)
+    if set(limits.values()) == {None}:
+        return ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
+    image_size = ranking.fixed_batch(settings, source).image.shape[1]
+    within = search.constrained(space, **limits, num_classes=source.num_classes, image_size=image_size)
+    return ranking.select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True)
 
 
 def main() -> None:
@@ -68,7 +72,7 @@ def main() -> None:
         share_isomorphic=FLAGS.share_isomorphic,
     )
     source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
-    archs = _archs(space, source.num_classes, ranking.fixed_batch(settings, source).image.shape[1])
+    archs = _archs(space, source, settings)
     benchmark = flags.ground_truth(space.name)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column

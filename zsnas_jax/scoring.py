@@ -262,34 +262,25 @@ def make_scorer(
     """
     if candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {candidates_per_step}: at least 1 is needed")
-    own: dict[str, Any]
+    own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer}
+    own["treatment"] = treatment or Treatment()
     if space.pieces:
-        own = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment or Treatment()}
         score, kept = piecewise.make_score(key, space, proxies, resample=resample, **own)
         return Scorer(score, 1, lambda: kept.num_compiled)
     devices = list(devices or jax.local_devices())
     per_device = STEPS_PER_CALL * candidates_per_step
-
-    own = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
     score_network: Callable[..., jax.Array] = functools.partial(score_arch, space=space, proxies=proxies, **own)
 
     def score_one(variant: int, arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
         arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
         return score_network(arch_key, arch, batch, variant=variant)
 
+    variants = [functools.partial(score_one, v) for v in range(space.num_variants)]
+    loops = [_loop(variant, len(proxies), per_device, candidates_per_step, resample) for variant in variants]
     shared, split = PartitionSpec(), PartitionSpec("candidates")
-    programs = [
-        jax.jit(
-            jax.shard_map(
-                _loop(functools.partial(score_one, v), len(proxies), per_device, candidates_per_step, resample),
-                mesh=Mesh(np.array(devices), ("candidates",)),
-                in_specs=(split, split, split, split if resample else shared),
-                out_specs=split,
-                check_vma=False,
-            )
-        )
-        for v in range(space.num_variants)
-    ]
+    specs: dict[str, Any] = {"in_specs": (split, split, split, split if resample else shared), "out_specs": split}
+    specs |= {"mesh": Mesh(np.array(devices), ("candidates",)), "check_vma": False}
+    programs = [jax.jit(jax.shard_map(loop, **specs)) for loop in loops]
     return _deal(space, programs, per_device, len(devices), resample)
 
 

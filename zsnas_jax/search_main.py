@@ -15,7 +15,18 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import benchmarks, datasets, flags, proxies, ranking, search, search_report, search_spaces, votes
+from zsnas_jax import (
+    benchmarks,
+    datasets,
+    flags,
+    proxies,
+    ranking,
+    scoring,
+    search,
+    search_report,
+    search_spaces,
+    votes,
+)
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
@@ -183,16 +194,13 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
     else:
         assert plan.source is not None
         weight_key, _ = ranking.seed_keys(settings.seed)  # as score_main, whose scores these are
-        make_scores: Any = search.host_scores if plan.space.pieces else search.live_scores
-        score_fn = make_scores(
-            weight_key,
-            plan.task.space,
-            proxies.make_proxies(plan.experts, weighting=settings.weighting),
-            ranking.fixed_batch(settings, plan.source),
-            num_classes=plan.source.num_classes,
-            initializer=INITIALIZERS[settings.init],
-            treatment=settings.treatment,
-        )
+        own: dict[str, Any] = {"num_classes": plan.source.num_classes, "initializer": INITIALIZERS[settings.init]}
+        own["treatment"], batch = settings.treatment, ranking.fixed_batch(settings, plan.source)
+        what = weight_key, plan.task.space, proxies.make_proxies(plan.experts, weighting=settings.weighting)
+        if plan.space.pieces:
+            score_fn = search.host_scores(scoring.make_scorer(*what, **own), batch)
+        else:
+            score_fn = search.live_scores(*what, batch, **own)
     if not plan.is_sum:
         return score_fn
     assert plan.vote is not None

@@ -3,19 +3,17 @@
 Steps are the same and end alike. T architectures of a search, E experts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace
-from zsnas_jax.initializers import Initializer, kaiming_uniform
-from zsnas_jax.scoring import make_scorer
+from zsnas_jax.base import Arch, Batch
+from zsnas_jax.scoring import Scorer
 from zsnas_jax.search.loop import SearchState, propose, record
 from zsnas_jax.search.strategies import SearchStrategy
-from zsnas_jax.treatments import Treatment
 
 HostScoreFn = Callable[[Arch], Any]
 """An architecture, not traced, to float32[E], larger is better."""
@@ -24,22 +22,8 @@ Memory = dict[bytes, np.ndarray]
 """An architecture's genes as bytes to its scores float32[E]."""
 
 
-def host_scores(
-    key: jax.Array,
-    space: SearchSpace,
-    proxies: Sequence[Proxy],
-    batch: Batch,
-    *,
-    num_classes: int,
-    initializer: Initializer = kaiming_uniform,
-    treatment: Treatment | None = None,
-) -> HostScoreFn:
-    """Scores of untrained networks of a space that is read piece by piece, as `live_scores` has them of others.
-
-    Arguments and errors are those of `live_scores` and `zsnas_jax.scoring.make_scorer`.
-    """
-    own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
-    scorer = make_scorer(key, space, proxies, **own)
+def host_scores(scorer: Scorer, batch: Batch) -> HostScoreFn:
+    """Scores of untrained networks by a scorer, as `live_scores` has them of spaces that can be traced."""
     return lambda arch: scorer.score(jax.tree.map(lambda leaf: np.asarray(leaf)[None], arch), [0], batch)[0]
 
 
