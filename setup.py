@@ -33,6 +33,7 @@ setuptools.setup(
         "zsnas_jax.reproduction",
         "zsnas_jax.search",
         "zsnas_jax.search_spaces",
+        "zsnas_jax.training",
     ],
     package_data={
         "zsnas_jax": ["py.typed"],
@@ -43,13 +44,17 @@ setuptools.setup(
         "absl-py>=2",
         "chex>=0.1.90",
         "flax>=0.12",
+        "grain>=0.2.18",
         "importlib_resources>=6",  # TFDS imports it and does not ask for it
         "jax>=0.8",
         "matplotlib>=3.8",
         "numpy>=2",
         "optax>=0.2.5",
+        "orbax-checkpoint>=0.12",
+        "pillow>=11",
         "scipy>=1.13",
         "tabulate>=0.9",
+        "tensorboardX>=2.6.4",
         "tensorflow-datasets>=4.9.7",
         "tqdm>=4.66",
     ],
@@ -63,6 +68,7 @@ setuptools.setup(
         "console_scripts": [
             "score_main = zsnas_jax.score_main:cli",
             "search_main = zsnas_jax.search_main:cli",
+            "train_main = zsnas_jax.train_main:cli",
             "reproduce_main = zsnas_jax.reproduce_main:cli",
         ]
     },

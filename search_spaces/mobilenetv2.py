@@ -268,5 +268,6 @@ def space() -> SearchSpace:
         layer_of=MobileNetV2().layer_of,
         is_valid=is_valid,
         num_choices=tuple(_NUM_CHOICES.tolist()),
+        static=plan_of,
         pieces=Pieces(lambda arch, num_classes: kernel_shapes(plan_of(arch), num_classes), _read),
     )

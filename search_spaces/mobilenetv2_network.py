@@ -132,7 +132,7 @@ class ConvNorm(nn.Module):
             mark.observe(jax.lax.stop_gradient(x).var((0, 1, 2), ddof=1), 1.0)
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
         scale, bias = self.param("norm_scale", ones, (self.channels,)), self.param("norm_bias", zeros, (self.channels,))
-        return self.treatment.normalise(x, scale, bias, key, EPSILON)
+        return mark.normalise(self.treatment, x, scale, bias, key, EPSILON)
 
 
 class SqueezeExcite(nn.Module):
@@ -264,7 +264,7 @@ class MobileNetV2(nn.Module):
     def __call__(self, image: jax.Array, plan: Plan) -> jax.Array:
         """Logits float[N, num_classes] of image float[N, H, W, 3], resized to the plan's resolution.
 
-        Bilinearly, without antialias. Batch norm uses the statistics of the batch.
+        Bilinearly, without antialias. Batch norm uses the statistics that the treatment says.
         """
         own: dict[str, Any] = {"kernel_init": self.kernel_init, "treatment": self.treatment}
         x = Stem(plan.stem, plan.resolution, **own, name="stem")(image)

@@ -15,6 +15,7 @@ Neural Architecture Search", ICML 2019.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -79,9 +80,11 @@ class Unit(nn.Module):
         affine = Affine(self.channels, name="norm")() if convolutions else None
         key = self.treatment.key_of(self)
         y = _switch(op, {o: self._before_norm(o) for o in self.ops}, x, kernels, constants=(key, share))
-        shown = site.wanted()  # asked here: inside a switch no module can be
-        after = {_FULL: self._activate(self.channels, shown)} if convolutions else {}
-        after |= {_NARROW: self._activate(self.channels - 1, shown)} if convolutions and self.can_narrow else {}
+        shown, mark = site.wanted(), NormInput(name="norm_input")  # made here: inside a switch no module can be
+        # A unit of one operation has no switch around its norm, which can hold running statistics.
+        own = functools.partial(mark.normalise, self.treatment) if len(self.ops) == 1 else self.treatment.normalise
+        after = {_FULL: self._activate(self.channels, shown, own)} if convolutions else {}
+        after |= {_NARROW: self._activate(self.channels - 1, shown, own)} if convolutions and self.can_narrow else {}
         seen = lambda y: jnp.zeros_like(y) if shown else None
         after |= {_POOL: lambda key, y, affine, slot: (max_pool_3x3(y), seen(y))} if POOL in self.ops else {}
         after |= {_NOTHING: lambda key, y, affine, slot: (jnp.zeros_like(y), seen(y))} if ABSENT in self.ops else {}
@@ -89,7 +92,7 @@ class Unit(nn.Module):
         kind = jnp.where(is_conv, jnp.where(narrow, _NARROW, _FULL), jnp.where(op == POOL, _POOL, _NOTHING))
         z, response = _switch(kind, after, y, affine, site.slot(), constants=key, has_aux=True)
         if convolutions:
-            self._observe(site, y, response, is_conv, narrow)
+            self._observe(site, mark, y, response, is_conv, narrow)
         return z
 
     def _before_norm(self, op: int) -> Callable[..., jax.Array]:
@@ -103,20 +106,19 @@ class Unit(nn.Module):
         zeros = lambda constants, x, kernels: jnp.zeros((*x.shape[:-1], self.channels), x.dtype)
         return {POOL: lambda constants, x, kernels: x, ABSENT: zeros}.get(op, convolution)
 
-    def _activate(self, width: int, shown: bool) -> Callable[..., Any]:
+    def _activate(self, width: int, shown: bool, normalise: Callable[..., jax.Array]) -> Callable[..., Any]:
         """Norm and activation of the first `width` channels: (key, y, affine, slot) to (output, response)."""
 
         def apply(key: Any, y: jax.Array, affine: Any, slot: Any) -> Any:
             scale, bias = affine
-            response = self.treatment.normalise(y[..., :width], scale[:width], bias[:width], key)
+            response = normalise(y[..., :width], scale[:width], bias[:width], key)
             pad = lambda value: jnp.pad(value, ((0, 0),) * 3 + ((0, self.channels - width),))
             return pad(self.treatment.activate(tap(response, slot))), pad(response) if shown else None
 
         return apply
 
-    def _observe(self, site: Site, y: jax.Array, response: Any, is_conv: Any, narrow: Any) -> None:
+    def _observe(self, site: Site, mark: NormInput, y: jax.Array, response: Any, is_conv: Any, narrow: Any) -> None:
         """Shows readings the response, and the variances of what entered the norm, without padding."""
-        mark = NormInput(name="norm_input")
         shown: list[tuple[Mark, Any]] = [(site, response)] if site.wanted() else []
         shown += [(mark, jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1))] if mark.wanted() else []
         for module, value in shown:
@@ -254,7 +256,8 @@ class NASBench101(nn.Module):
     def __call__(self, image: jax.Array, arch: Any) -> jax.Array:
         """Logits float[N, num_classes] of image float[N, H, W, 3], H = W divisible by 4, under genotype `arch`.
 
-        Batch norm uses the statistics of the batch. A traced genotype must be of the variant.
+        Batch norm uses the statistics that the treatment says; a traced genotype, which must be of the variant, has no
+        running ones.
         """
         stem = Unit((CONV3,), self.channels, False, self.kernel_init, self.treatment, name="stem")
         x = LayerOutput(name="stem_output")(stem(image, CONV3, False, 1.0, Site(name="stem_site")))

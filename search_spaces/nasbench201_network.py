@@ -11,6 +11,7 @@ ones without those of unused edges and kernels (`select_params`). Axes: N batch,
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -59,14 +60,26 @@ class Affine(nn.Module):
 
 
 def conv_norm(
-    x: jax.Array, kernel: Any, affine: Any, key: Any, treatment: Treatment, *, stride: int = 1, variance: bool = False
+    x: jax.Array,
+    kernel: Any,
+    affine: Any,
+    key: Any,
+    treatment: Treatment,
+    *,
+    stride: int = 1,
+    variance: bool = False,
+    mark: NormInput | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Mask, convolution, norm: (output, unbiased variance per channel of what enters the norm, if it is wanted)."""
+    """Mask, convolution, norm: (output, unbiased variance per channel of what enters the norm, if it is wanted).
+
+    The mark holds running statistics; inside a conditional there can be none.
+    """
     weights, slot = kernel
     y = weigh(conv2d(treatment.mask(x, key), weights, stride), slot, weights.size // weights.shape[-1])
     seen = jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1) if variance else None
     scale, bias = affine
-    return treatment.normalise(y, scale, bias, key), seen
+    normalise = functools.partial(mark.normalise, treatment) if mark else treatment.normalise
+    return normalise(y, scale, bias, key), seen
 
 
 class ConvNorm(nn.Module):
@@ -82,7 +95,9 @@ class ConvNorm(nn.Module):
         """Applies them; the key draws the mask."""
         mark = NormInput()
         kernel, affine = self.kernel(), self.affine()
-        y, variance = conv_norm(x, kernel, affine, key, self.treatment, stride=self.stride, variance=mark.wanted())
+        y, variance = conv_norm(
+            x, kernel, affine, key, self.treatment, stride=self.stride, variance=mark.wanted(), mark=mark
+        )
         if variance is not None:
             mark.observe(variance, 1.0)
         return y
@@ -240,7 +255,7 @@ class NASBench201(nn.Module):
     def __call__(self, image: jax.Array, arch: Arch) -> jax.Array:
         """Logits float[N, num_classes] of image float[N, H, W, 3], H = W divisible by 4, under genotype `arch`.
 
-        Batch norm uses the statistics of the batch.
+        Batch norm uses the statistics that the treatment says; a traced genotype has no running ones.
         """
         ops = tuple(arch) if isinstance(arch, tuple | list) else None
         treatment, init = self.treatment, self.kernel_init
@@ -264,7 +279,7 @@ class NASBench201(nn.Module):
         mark = NormInput(name="head_norm_input")
         if mark.wanted():
             mark.observe(jax.lax.stop_gradient(x).var((0, 1, 2), ddof=1), 1.0)
-        x = treatment.normalise(x, scale, bias, treatment.key_of(self))
+        x = mark.normalise(treatment, x, scale, bias, treatment.key_of(self))
         x = treatment.activate(Site(name="head_site")(x))
         x = Features(name="features")(LayerOutput(name="head_output")(x))
         return nn.Dense(self.num_classes, kernel_init=init, name="head")(x.mean((1, 2)))

@@ -95,6 +95,8 @@ class SearchSpace(NamedTuple):
             None where the space offers none.
         num_variants: how many networks of different shapes serve the space; each is a compiled program.
         variant_of: arch to the one that serves it, int32[] below `num_variants`.
+        static: arch to the Python values with which its network is called to be built for that architecture alone,
+            as training needs it; None: the network does not offer that.
         pieces: where shapes differ too much for variants: how the host reads a network in programs that many share, a
             `zsnas_jax.piecewise.Pieces`. Needs `num_params` and `num_flops`. None: networks run whole.
     """
@@ -119,6 +121,7 @@ class SearchSpace(NamedTuple):
     num_choices: tuple[int, ...] | None = None
     num_variants: int = 1
     variant_of: Callable[[Arch], Any] = lambda arch: 0
+    static: Callable[[Arch], Any] | None = None
     pieces: Any = None
 
 

@@ -25,19 +25,14 @@ _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
 _LARGE_SPACES = ("nasbench101",)  # one network keeps all cores busy, and two would take 7.6 GiB instead of 4.5
 
 
-def define_run_flags() -> None:
-    """The flags of every binary that scores: batch and seed, ground truth, where the work and its results go."""
+def define_common_flags() -> None:
+    """The flags of every binary: data, seed, ground truth, where the work and its results go."""
     flags.DEFINE_string("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
-    flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
     flags.DEFINE_integer("seed", 0, "Seed of weights, batches and random selections.")
     flags.DEFINE_string(
         "benchmark",
         "auto",
         "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed).",
-    )
-    flags.DEFINE_integer("candidates_per_step", 1, "Architectures that a device scores at once (vmap).")
-    flags.DEFINE_integer(
-        "num_devices", 0, "CPU devices to share the work; 0: one a core, or one for large networks. Ignored on a GPU."
     )
     flags.DEFINE_string("out", None, "Folder of the results; default results/ and a name made from the settings.")
     flags.DEFINE_string(
@@ -47,15 +42,31 @@ def define_run_flags() -> None:
     )
 
 
+def define_run_flags() -> None:
+    """The flags of every binary that scores."""
+    define_common_flags()
+    flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
+    flags.DEFINE_integer("candidates_per_step", 1, "Architectures that a device scores at once (vmap).")
+    flags.DEFINE_integer(
+        "num_devices", 0, "CPU devices to share the work; 0: one a core, or one for large networks. Ignored on a GPU."
+    )
+
+
+def define_network_flags(dataset: str) -> None:
+    """The flags that say what is scored or trained, on what by default."""
+    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
+    flags.DEFINE_string("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
+    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
+    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
+    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
+
+
 def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
     define_run_flags()
-    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
+    define_network_flags("noise")
     flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas, or all: {', '.join(PROXIES)}.")
-    flags.DEFINE_string("dataset", "noise", f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
-    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
     flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
-    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
     flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
     flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
     flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
@@ -64,11 +75,14 @@ def define_scoring_flags() -> None:
     flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
     flags.DEFINE_float("flops_limit", None, "Only architectures of at most so many multiply-adds.")
     flags.DEFINE_float("params_limit", None, "Only architectures of at most so many parameters.")
-    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
 
 
-def configure() -> None:
-    """Sets up logging, devices and the compilation cache; call it before anything touches a device."""
+def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:
+    """Sets up logging, devices and the compilation cache; call it before anything touches a device.
+
+    Args:
+        most_cpu_devices: where --num_devices is 0.
+    """
     if not FLAGS["verbosity"].present:  # or jax reports every backend, and TFDS every package, that a machine lacks
         logging.set_verbosity(logging.ERROR)
     if FLAGS.compilation_cache:
@@ -79,7 +93,7 @@ def configure() -> None:
         raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        most = 1 if getattr(FLAGS, "space", "") in _LARGE_SPACES else _MAX_CPU_DEVICES
+        most = 1 if getattr(FLAGS, "space", "") in _LARGE_SPACES else most_cpu_devices
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, most))
 
 

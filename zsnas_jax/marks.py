@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from zsnas_jax.correlation import response_matrix
+from zsnas_jax.treatments import EPSILON, Treatment
 
 Path = tuple[str, ...]
 LayerOf = Callable[[Path, int], int]
 """(path of a site's module, position along its `nn.scan` or 0) to the layer of the site, counted from 1."""
 
-COLLECTIONS = ("slots", "observed", "perturbations", "intermediates")
-"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it."""
+COLLECTIONS = ("slots", "observed", "perturbations", "intermediates", "batch_stats")
+"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it, and to be trained."""
 
 RNGS: Mapping[Any, bool] = MappingProxyType({"params": True, "mask": True})
 """`split_rngs` of a network's own `nn.scan`: every position draws weights and masks of its own."""
@@ -68,7 +69,37 @@ class Features(Mark):
 
 
 class NormInput(Mark):
-    """Shows readings the unbiased variance per channel of what enters a norm, float[C]; it is never called."""
+    """Stands where a norm is applied; it is never called.
+
+    Shows readings the unbiased variance per channel of what enters the norm, float[C], and holds the running
+    statistics of a network that is trained.
+    """
+
+    @nn.compact
+    def normalise(
+        self, treatment: Treatment, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = EPSILON
+    ) -> jax.Array:
+        """The norm of x float[N, ..., C] as the treatment says; for networks that are to be trained.
+
+        Where `treatment.statistics` is "batch", or the norm is not batch norm, this is `treatment.normalise`. Else the
+        collection "batch_stats" holds mean and var, float32[C] each. "follow" normalises by the batch, and moves them,
+        m <- momentum m + (1 - momentum) of the batch, with its unbiased variance; "running" normalises by them. Both
+        compute in float32.
+        """
+        if treatment.statistics == "batch" or treatment.norm != "bn":
+            return treatment.normalise(x, scale, bias, key, epsilon)
+        wide = x.astype(jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, scale.shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, scale.shape, jnp.float32)
+        if treatment.statistics == "running":
+            y = (wide - mean.value) * jax.lax.rsqrt(var.value + epsilon) * scale + bias
+            return y.astype(x.dtype)
+        if not self.is_initializing():
+            seen, axes = jax.lax.stop_gradient(wide), tuple(range(x.ndim - 1))
+            follow = lambda old, new: treatment.momentum * old + (1 - treatment.momentum) * new
+            mean.value = follow(mean.value, seen.mean(axes))
+            var.value = follow(var.value, seen.var(axes, ddof=1))
+        return treatment.normalise(wide, scale, bias, key, epsilon).astype(x.dtype)
 
 
 def slot_of(module: nn.Module, name: str) -> jax.Array | None:

@@ -214,6 +214,30 @@ def within_groups(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str
     _save(figure, path)
 
 
+def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        runs: name of a run to its rows, as `zsnas_jax.training.fit` gives them.
+    """
+    figure, _, _ = _panels(2, 5.0, 3.8)
+    for i, (measure, label, scale) in enumerate((("loss", "cross-entropy", 1), ("accuracy", "accuracy (%)", 100))):
+        axes = figure.add_subplot(1, 2, i + 1)
+        for j, (name, history) in enumerate(runs.items()):
+            for split, line, width in (("train", "--", 0.8), ("test", "-", 1.8)):
+                known = [row for row in history if row.get(f"{split}_{measure}") is not None]
+                epochs, values = [row["epoch"] for row in known], [scale * row[f"{split}_{measure}"] for row in known]
+                [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=".", ms=4, label=f"{name}, {split}")
+                drawn.set_color(_COLOURS[j % len(_COLOURS)])
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    _save(figure, path)
+
+
 class CurvePanel(NamedTuple):
     """One panel of `incumbents`; P points.
 

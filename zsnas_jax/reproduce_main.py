@@ -21,7 +21,6 @@ from absl import flags as absl_flags
 
 from zsnas_jax import benchmarks, flags, report, search_spaces
 from zsnas_jax.benchmarks.suite_zero import from_suite_zero
-from zsnas_jax.datasets.sources import NUM_CLASSES
 from zsnas_jax.ranking import ScoreSettings
 from zsnas_jax.reproduction import agreement, nasbench101, study, table7, table8, table9
 from zsnas_jax.reproduction import tables as paper_tables
@@ -58,7 +57,7 @@ def define_flags() -> None:
         0,
         "The first so many indices; 0: 1,000, but 300 in 5 and 6. In 8 and 9: that a search explores.",
     )
-    for dataset in NUM_CLASSES:
+    for dataset in paper_tables.DATASETS:
         absl_flags.DEFINE_string(
             dataset,
             dataset,
@@ -128,7 +127,7 @@ def _materials(tables: list[paper_tables.Table], base_run: paper_tables.Run) -> 
     runs = [run for table in tables for run in table.runs]
     needed = {run.dataset for run in runs if materials.accuracy_column(run.dataset)}
     needed |= {base_run.dataset} if FLAGS.suite_zero else set()
-    given = {dataset: str(FLAGS[dataset].value) for dataset in NUM_CLASSES if dataset in needed}
+    given = {dataset: str(FLAGS[dataset].value) for dataset in paper_tables.DATASETS if dataset in needed}
     pictures = {d: _pictures(d, value, FLAGS.data_dir) for d, value in given.items() if value != _NONE}
     materials = dataclasses.replace(materials, pictures=pictures)
     lacks = dict.fromkeys(materials.lack(run.dataset) for run in runs)

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 
 from zsnas_jax.layers import batch_norm
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
+"""Added to the variance by norms, unless a network says otherwise."""
 _LEVELS = 1 << 16  # masks are drawn from 16 random bits an element: half the cost of 32
 
 Norm = Callable[[jax.Array, jax.Array, jax.Array, Any, float], jax.Array]
@@ -71,6 +72,9 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
     {"relu": nn.relu, "gelu": nn.gelu, "leaky_relu": nn.leaky_relu}
 )
 
+STATISTICS = ("batch", "follow", "running")
+"""What batch norm normalises by: the batch; the batch, while running statistics follow it; the running statistics."""
+
 
 def _mask(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
     """Sets each element to zero with probability `rate`, rounded to a multiple of 2**-16."""
@@ -86,11 +90,16 @@ class Treatment:
         mask_rate: alpha of SAM, the probability with which an element that enters a convolution is set to zero:
             y = sum W * M * x with M ~ Bernoulli(1 - alpha).
         activation: a name in `ACTIVATIONS`.
+        statistics: by what batch norm normalises, a name in `STATISTICS`. A score needs "batch"; a network in training
+            has "follow", a trained one "running" (`zsnas_jax.marks.NormInput`).
+        momentum: share of the running statistics that a step of training keeps.
     """
 
     norm: str = "bn"
     mask_rate: float = 0.0
     activation: str = "relu"
+    statistics: str = "batch"
+    momentum: float = 0.9
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
@@ -99,6 +108,10 @@ class Treatment:
             raise ValueError(f"mask_rate is {self.mask_rate}: allowed are 0 to 1, 1 excluded")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}: allowed are {', '.join(ACTIVATIONS)}")
+        if self.statistics not in STATISTICS:
+            raise ValueError(f"unknown statistics {self.statistics!r}: allowed are {', '.join(STATISTICS)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum of batch norm is {self.momentum}: allowed are 0 to 1, 1 excluded")
 
     @property
     def is_random(self) -> bool:
@@ -118,7 +131,7 @@ class Treatment:
         return _mask(x, key, self.mask_rate) if self.mask_rate else x  # type: ignore[arg-type]
 
     def normalise(
-        self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = _EPSILON
+        self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = EPSILON
     ) -> jax.Array:
         """The norm of x float[N, ..., C]; scale and bias float[C]; epsilon is added to the variance."""
         return NORMS[self.norm](x, scale, bias, key, epsilon)

@@ -10,6 +10,7 @@ import numpy as np
 from zsnas_jax.base import Batch
 from zsnas_jax.datasets.sources import (
     NUM_CLASSES,
+    Examples,
     PictureSource,
     find,
     from_arrays,
@@ -20,6 +21,7 @@ from zsnas_jax.datasets.sources import (
 
 __all__ = [
     "DATASETS",
+    "Examples",
     "PictureSource",
     "draw_batch",
     "find",
@@ -48,7 +50,7 @@ def load(dataset: str, data_dir: str | os.PathLike[str] | None = None, num_class
     """A source of pictures by name, or by the path of an .npz file.
 
     Args:
-        dataset: noise, cifar10, cifar100, imagenet16_120, or a path that ends in .npz.
+        dataset: noise, cifar10, cifar100, imagenet16_120, imagenet2012, or a path that ends in .npz.
         data_dir: where named data sets lie.
         num_classes: width of the logits; default that of the data set (noise: 10).
 

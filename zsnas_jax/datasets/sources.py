@@ -1,6 +1,7 @@
 """Where pictures come from: arrays, .npz files, CIFAR's published binary archives and TFDS. M pictures, H W C image."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import os
 import pathlib
 import tarfile
@@ -11,8 +12,28 @@ import zlib
 import numpy as np
 
 from zsnas_jax import files
+from zsnas_jax.datasets.crops import centre_crop
 
 Take = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Labelled pictures one by one, as training reads them.
+
+    Attributes:
+        count: how many.
+        get: their number to (picture uint8[H, W, 3], label).
+    """
+
+    count: int
+    get: Callable[[int], tuple[np.ndarray, int]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.get(int(index))
 
 
 class PictureSource(NamedTuple):
@@ -24,6 +45,8 @@ class PictureSource(NamedTuple):
         take: (generator, count) to `count` different pictures uint8[count, H, W, C] and labels int32[count].
         mean: float32[C], of pixels in [0, 1], subtracted from a picture.
         std: float32[C], divided by.
+        examples: split, "train" or "test", to its pictures, or None where there is none; None: nothing to train on.
+        image_size: pixels along a side; None where pictures differ.
     """
 
     name: str
@@ -31,6 +54,8 @@ class PictureSource(NamedTuple):
     take: Take
     mean: np.ndarray
     std: np.ndarray
+    examples: Callable[[str], Examples | None] | None = None
+    image_size: int | None = None
 
 
 class CifarArchive(NamedTuple):
@@ -40,6 +65,7 @@ class CifarArchive(NamedTuple):
     url: str
     sha256: str
     members: Sequence[str]
+    test_members: Sequence[str]
     label_bytes: int
 
 
@@ -50,6 +76,7 @@ CIFAR_ARCHIVES = {
         _CIFAR_URL + "cifar-10-binary.tar.gz",
         "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
         [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
+        ["cifar-10-batches-bin/test_batch.bin"],
         1,
     ),
     "cifar100": CifarArchive(
@@ -57,6 +84,7 @@ CIFAR_ARCHIVES = {
         _CIFAR_URL + "cifar-100-binary.tar.gz",
         "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
         ["cifar-100-binary/train.bin"],
+        ["cifar-100-binary/test.bin"],
         2,
     ),
 }
@@ -66,15 +94,42 @@ STATISTICS = {
     "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
     "cifar100": ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
     "imagenet16_120": (_IMAGENET16_MEAN, _IMAGENET16_STD),
+    "imagenet2012": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
 }
 """Published per-channel (mean, standard deviation) of the data sets, of pixels in [0, 1]."""
 
-NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120}
-TFDS_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16_120": "imagenet_resized/16x16"}
+NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120, "imagenet2012": 1000}
+IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "imagenet16_120": 16, "imagenet2012": None}
+TFDS_NAMES = {
+    "cifar10": ("cifar10", "test"),
+    "cifar100": ("cifar100", "test"),
+    "imagenet16_120": ("imagenet_resized/16x16", "validation"),
+    "imagenet2012": ("imagenet2012", "validation"),
+}
+"""Name in TFDS, and the split that serves as test."""
+IMAGENET_SIZE = 224
+"""Pixels along a side to which a batch of ImageNet's pictures, which differ in size, is cropped."""
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def _check(image: np.ndarray, label: np.ndarray, name: str, num_classes: int | None) -> None:
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[1] != image.shape[2] or image.shape[3] != 3:
+        raise ValueError(f"{name}: pictures are {image.dtype}{list(image.shape)}, needed is uint8[M, H, H, 3]")
+    if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or (label < 0).any():
+        raise ValueError(f"{name}: labels are {label.dtype}{list(label.shape)}, needed is int[{len(image)}], from 0")
+    if num_classes is not None and label.max() >= num_classes:
+        raise ValueError(f"{name}: label {label.max()} does not fit {num_classes} classes")
 
 
 def from_arrays(
-    image: np.ndarray, label: np.ndarray, *, name: str, num_classes: int | None = None, statistics: Any = None
+    image: np.ndarray,
+    label: np.ndarray,
+    *,
+    name: str,
+    num_classes: int | None = None,
+    statistics: Any = None,
+    read_test: Callable[[], Arrays | None] = lambda: None,
 ) -> PictureSource:
     """Pictures in memory.
 
@@ -84,16 +139,12 @@ def from_arrays(
         name: for messages.
         num_classes: default the largest label + 1.
         statistics: (mean, std) per channel of pixels in [0, 1]; default those of the pictures.
+        read_test: () to the test pictures and labels, or None; called when they are asked for.
 
     Raises:
         ValueError: for another dtype or shape.
     """
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[1] != image.shape[2] or image.shape[3] != 3:
-        raise ValueError(f"{name}: pictures are {image.dtype}{list(image.shape)}, needed is uint8[M, H, H, 3]")
-    if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or (label < 0).any():
-        raise ValueError(f"{name}: labels are {label.dtype}{list(label.shape)}, needed is int[{len(image)}], from 0")
-    if num_classes is not None and label.max() >= num_classes:
-        raise ValueError(f"{name}: label {label.max()} does not fit {num_classes} classes")
+    _check(image, label, name, num_classes)
     mean, std = statistics or (image.mean((0, 1, 2)) / 255, image.std((0, 1, 2)) / 255)
 
     def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,11 +154,38 @@ def from_arrays(
         return image[chosen], label[chosen].astype(np.int32)
 
     classes = num_classes or int(label.max()) + 1
-    return PictureSource(name, classes, take, np.asarray(mean, np.float32), np.asarray(std, np.float32))
+
+    def examples(split: str) -> Examples | None:
+        arrays = (image, label) if split == "train" else read_test()
+        if arrays is None:
+            return None
+        pictures, labels = arrays
+        _check(pictures, labels, f"{name}, {split}", classes)
+        return Examples(len(pictures), lambda i: (pictures[i], int(labels[i])))
+
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return PictureSource(name, classes, take, mean, std, examples, image.shape[1])
+
+
+def _read_npz(path: str | os.PathLike[str], split: str) -> Arrays | None:
+    """The arrays of a split, or None if the file has neither."""
+    names = f"x_{split}", f"y_{split}"
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = [name for name in names if name not in arrays]
+        if len(missing) == 2 and split == "test":
+            return None
+        if missing:
+            raise ValueError(f"{path} lacks {' and '.join(missing)}: it has {', '.join(arrays) or 'nothing'}")
+        try:
+            return arrays[names[0]], arrays[names[1]]
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> PictureSource:
-    """The arrays `x_train` (uint8[M, H, W, 3]) and `y_train` (int[M]) of an .npz file; other arrays are not read.
+    """The arrays `x_train` (uint8[M, H, W, 3]) and `y_train` (int[M]) of an .npz file.
+
+    `x_test` and `y_test` are read when something is to be tested; other arrays never.
 
     Pictures are standardised by their own per-channel statistics.
 
@@ -116,76 +194,100 @@ def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> Pi
     """
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz file")
-    with np.load(path, allow_pickle=False) as arrays:
-        missing = {"x_train", "y_train"} - set(arrays)
-        if missing:
-            raise ValueError(f"{path} lacks {' and '.join(sorted(missing))}: it has {', '.join(arrays) or 'nothing'}")
-        try:
-            image, label = arrays["x_train"], arrays["y_train"]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-    return from_arrays(image, label, name=str(path), num_classes=num_classes)
+    image, label = _read_npz(path, "train")  # type: ignore[misc]
+    read_test = lambda: _read_npz(path, "test")
+    return from_arrays(image, label, name=str(path), num_classes=num_classes, read_test=read_test)
 
 
-def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, dataset: str) -> PictureSource:
-    """The training pictures of a published CIFAR binary archive, verified by its checksum.
-
-    Raises:
-        ValueError: if the checksum does not match or a member is missing or has the wrong size.
-    """
-    files.verify(path, archive.sha256)
-    size = archive.label_bytes + 3 * 32 * 32
+def _read_cifar(path: str | os.PathLike[str], members: Sequence[str], label_bytes: int) -> Arrays:
+    size = label_bytes + 3 * 32 * 32
     parts = []
     with tarfile.open(path, "r:gz") as tar:
-        for name in archive.members:
+        for name in members:
             member = tar.extractfile(name)
             data = np.frombuffer(member.read() if member else b"", np.uint8)
             if not data.size or data.size % size:
                 raise ValueError(f"{path}: {name} has {data.size} bytes, needed is a multiple of {size}")
             parts.append(data.reshape(-1, size))
     records = np.concatenate(parts)
-    image = np.ascontiguousarray(records[:, archive.label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    label = records[:, archive.label_bytes - 1].astype(np.int32)
-    return from_arrays(image, label, name=dataset, num_classes=NUM_CLASSES[dataset], statistics=STATISTICS[dataset])
+    image = np.ascontiguousarray(records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return image, records[:, label_bytes - 1].astype(np.int32)
+
+
+def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, dataset: str) -> PictureSource:
+    """The pictures of a published CIFAR binary archive, verified by its checksum.
+
+    Raises:
+        ValueError: if the checksum does not match or a member is missing or has the wrong size.
+    """
+    files.verify(path, archive.sha256)
+    image, label = _read_cifar(path, archive.members, archive.label_bytes)
+    return from_arrays(
+        image,
+        label,
+        name=dataset,
+        num_classes=NUM_CLASSES[dataset],
+        statistics=STATISTICS[dataset],
+        read_test=lambda: _read_cifar(path, archive.test_members, archive.label_bytes),
+    )
 
 
 def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureSource:
     """The training split of a data set that TFDS has prepared as array_record; reading it needs no TensorFlow.
 
     `imagenet16_120` is the first 120 classes of `imagenet_resized/16x16`: pictures are drawn at random and those of
-    other classes passed over, so that no pass over the 1.28 million is needed.
+    other classes passed over, so that no pass over the 1.28 million is needed; training needs one. A batch of
+    `imagenet2012`, whose pictures differ in size, is cropped to 224 pixels.
 
     Raises:
         FileNotFoundError: if it is not prepared under `data_dir` (TFDS's own default folder when None).
     """
     import tensorflow_datasets as tfds  # takes a second to import, and only this function needs it
 
-    name, num_classes = TFDS_NAMES[dataset], NUM_CLASSES[dataset]
-    try:
-        examples = tfds.data_source(name, split="train", data_dir=data_dir, download=False)
-    except Exception as error:  # TFDS raises NotImplementedError, AssertionError and others for what is not there
-        where = data_dir or "TFDS's default folder"
-        raise FileNotFoundError(f"TFDS data set {name} is not prepared as array_record in {where}") from error
+    (name, test_split), num_classes = TFDS_NAMES[dataset], NUM_CLASSES[dataset]
+
+    def open_split(split: str) -> Any:
+        try:
+            return tfds.data_source(name, split=split, data_dir=data_dir, download=False)
+        except Exception as error:  # TFDS raises NotImplementedError, AssertionError and others for what is not there
+            where = data_dir or "TFDS's default folder"
+            raise FileNotFoundError(f"TFDS data set {name} is not prepared as array_record in {where}") from error
+
+    records = open_split("train")
+    crop = (lambda picture: picture) if IMAGE_SIZES[dataset] else lambda picture: centre_crop(picture, IMAGENET_SIZE)
 
     def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels = [], []
-        for index in rng.permutation(len(examples)):
-            example = examples[int(index)]
+        for index in rng.permutation(len(records)):
+            example = records[int(index)]
             if example["label"] < num_classes:
-                images.append(example["image"])
+                images.append(crop(example["image"]))
                 labels.append(example["label"])
                 if len(images) == count:
                     return np.stack(images), np.array(labels, np.int32)
         raise ValueError(f"{name} has {len(images)} pictures of {dataset}, fewer than a batch of {count}")
 
-    return PictureSource(dataset, num_classes, take, *(np.asarray(s, np.float32) for s in STATISTICS[dataset]))
+    def examples(split: str) -> Examples:
+        found = records if split == "train" else open_split(test_split)
+
+        def get(i: int) -> tuple[np.ndarray, int]:
+            example = found[int(i)]
+            return example["image"], int(example["label"])
+
+        if dataset != "imagenet16_120":
+            return Examples(len(found), get)
+        chosen = [i for i in range(len(found)) if found[i]["label"] < num_classes]
+        return Examples(len(chosen), lambda i: get(chosen[i]))
+
+    mean, std = (np.asarray(s, np.float32) for s in STATISTICS[dataset])
+    return PictureSource(dataset, num_classes, take, mean, std, examples, IMAGE_SIZES[dataset])
 
 
 def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> PictureSource:
     """A named data set from what there is: prepared by TFDS, else the CIFAR archive in `data_dir`, else its download.
 
     Args:
-        dataset: cifar10, cifar100 or imagenet16_120.
+        dataset: cifar10, cifar100, imagenet16_120 or imagenet2012.
         data_dir: where to look and where a download goes; default ~/.cache/zsnas_jax and TFDS's own default folder.
 
     Raises:
@@ -209,6 +311,6 @@ def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Pictur
         return from_cifar_archive(path, archive, dataset)
     raise FileNotFoundError(
         f"{dataset}: {missing}. Prepare it once, in an environment with TensorFlow: "
-        f"tfds.builder('{TFDS_NAMES[dataset]}', data_dir=..., file_format='array_record').download_and_prepare(), "
+        f"tfds.builder('{TFDS_NAMES[dataset][0]}', data_dir=..., file_format='array_record').download_and_prepare(), "
         f"or give --dataset the path of an .npz with x_train and y_train"
     )

@@ -15,9 +15,9 @@ from zsnas_jax.reproduction.findings import Finding
 from zsnas_jax.reproduction.judges import Judge
 from zsnas_jax.reproduction.materials import Materials
 from zsnas_jax.reproduction.searches import PREFIXES, Found, Search, SearchSettings
+from zsnas_jax.reproduction.tables import DATASETS
 from zsnas_jax.votes import VOTES
 
-DATASETS = ("cifar10", "cifar100", "imagenet16_120")
 JUDGES = ("wrcor", "zerocost", "sjw", "spw", "ncd_nwot", "ncd_swap", *judges.EXPERIMENTAL)
 """What is searched by, beside the validation accuracy. The paper has the first three."""
 

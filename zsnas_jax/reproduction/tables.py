@@ -36,6 +36,9 @@ TABLES: Mapping[int, tuple[str, int]] = MappingProxyType(
 )
 """Number to (what varies, A)."""
 
+DATASETS = ("cifar10", "cifar100", "imagenet16_120")
+"""Those that NAS-Bench-201 has accuracies of."""
+
 _CONDITIONS: Mapping[int, Mapping[str, tuple[str, Mapping[str, Any]]]] = MappingProxyType(
     {
         2: {"est.": ("cifar10", {})},

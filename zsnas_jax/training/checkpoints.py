@@ -1,0 +1,152 @@
+"""Checkpoints by orbax, each with the checksums of its files: what was damaged is named, not loaded.
+
+FOLDER/checkpoints/STEP/          orbax's: "state", a tree of arrays, and "meta", JSON
+FOLDER/checkpoints/STEP/sha256.json    written last; a checkpoint without it is not finished
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from zsnas_jax import files
+
+_CHECKSUMS = "sha256.json"
+_KEPT = 2
+
+
+class Checkpoints:
+    """The last two checkpoints of a run. Use it as a context manager.
+
+    Args:
+        folder: of the run; made if it is missing.
+        settings: what the run is, JSON values: one of other settings is not gone on with.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        self.folder = _root(folder)
+        self.settings = json.loads(json.dumps(settings))
+        for path in _steps(self.folder).values():
+            if not (path / _CHECKSUMS).exists():  # killed before it was finished
+                shutil.rmtree(path)
+        options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, enable_async_checkpointing=False)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise OSError(f"cannot make {self.folder}: {error.strerror or error}") from error
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
+        """Saves a tree of arrays and JSON values, durably, and drops all but the last two.
+
+        Raises:
+            OSError: if the disk fails or is full; the checkpoints before are kept.
+        """
+        own = dict(meta) | {"settings": self.settings}
+        items = {"state": ocp.args.StandardSave(jax.device_get(state)), "meta": ocp.args.JsonSave(own)}
+        path = self.folder / str(step)
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+            files.write_text(path / _CHECKSUMS, json.dumps(_checksums(path), indent=1) + "\n")
+        except Exception as error:  # tensorstore raises ValueError for a full disk
+            shutil.rmtree(path, ignore_errors=True)
+            kept = [known for known in sorted(_steps(self.folder)) if known != step]
+            last = f"the checkpoint of step {kept[-1]} is kept" if kept else "there is none before it"
+            raise OSError(f"cannot save the checkpoint {path}: {_first_line(error)}; {last}") from error
+
+    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The last (state, meta), or None if there is no checkpoint.
+
+        Args:
+            like: a tree of arrays or `jax.ShapeDtypeStruct`s, of the state's structure, shapes and dtypes.
+
+        Raises:
+            ValueError: if it is of other settings (it says which differ) or of other arrays, or is damaged.
+        """
+        steps = _steps(self.folder)
+        if not steps:
+            return None
+        path = steps[max(steps)]
+        meta = read_meta(path)
+        stored = meta["settings"]
+        different = sorted(n for n in stored.keys() | self.settings.keys() if stored.get(n) != self.settings.get(n))
+        if different:
+            said = "; ".join(f"{n} is {self.settings.get(n)!r}, there it was {stored.get(n)!r}" for n in different)
+            raise ValueError(f"{path} is of another run: {said}. Take another folder")
+        return read_state(path, like), meta
+
+
+def newest(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """The last finished checkpoint of a run; FileNotFoundError if there is none."""
+    steps = {step: path for step, path in _steps(_root(folder)).items() if (path / _CHECKSUMS).exists()}
+    if not steps:
+        raise FileNotFoundError(f"{folder} holds no checkpoint")
+    return steps[max(steps)]
+
+
+def read_meta(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON values of a checkpoint, whose files are checked first.
+
+    Raises:
+        ValueError: if a file is damaged or missing.
+    """
+    try:
+        expected, found = json.loads((path / _CHECKSUMS).read_text()), _checksums(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, _CHECKSUMS) from error
+    for name, checksum in expected.items():
+        if found.get(name) != checksum:
+            raise _damaged(path, name)
+    return json.loads((path / "meta" / "metadata").read_text())
+
+
+def read_state(path: pathlib.Path, like: Any) -> Any:
+    """The state of a checkpoint that `read_meta` has checked, as numpy arrays, in the structure of `like`.
+
+    Raises:
+        ValueError: if the checkpoint holds other arrays.
+    """
+    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+    with ocp.StandardCheckpointer() as checkpointer:
+        try:
+            return checkpointer.restore(path / "state", empty)
+        except ValueError as error:
+            raise ValueError(f"{path} is of another network: {_first_line(error)}") from error
+
+
+def _root(folder: str | os.PathLike[str]) -> pathlib.Path:
+    return (pathlib.Path(folder) / "checkpoints").resolve()
+
+
+def _steps(root: pathlib.Path) -> dict[int, pathlib.Path]:
+    return {int(path.name): path for path in root.glob("*") if path.name.isdigit()} if root.is_dir() else {}
+
+
+def _checksums(path: pathlib.Path) -> dict[str, str]:
+    found = sorted(file for file in path.rglob("*") if file.is_file() and file.name != _CHECKSUMS)
+    return {str(file.relative_to(path)): files.sha256(file) for file in found}
+
+
+def _damaged(path: pathlib.Path, name: str) -> ValueError:
+    before = [step for step in _steps(path.parent) if step < int(path.name)]
+    way = f"to go on from step {max(before)}" if before else "to begin anew"
+    return ValueError(f"checkpoint {path} is damaged ({name}): delete it {way}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,203 @@
+"""Training from the first step to the last, through checkpoints: stopped anywhere, it goes on as if it had not been."""
+
+from collections.abc import Callable, Iterator, Mapping
+import math
+import operator
+import os
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from tqdm import tqdm
+
+from zsnas_jax import files
+from zsnas_jax.datasets import Examples
+from zsnas_jax.training.augmentations import Frame, make_augmentations
+from zsnas_jax.training.batches import steps_per_epoch, test_batches, train_batches
+from zsnas_jax.training.checkpoints import Checkpoints
+from zsnas_jax.training.models import Model
+from zsnas_jax.training.recipes import Recipe
+from zsnas_jax.training.steps import (
+    AXIS,
+    State,
+    Teacher,
+    init_state,
+    make_schedule,
+    make_test_step,
+    make_train_step,
+)
+
+Row = dict[str, Any]
+"""An epoch: epoch, step, learning_rate, train_loss, train_accuracy, test_loss and test_accuracy where it was tested,
+seconds since the start, those of earlier processes included. Accuracies are shares."""
+
+
+class Data(NamedTuple):
+    """What is trained and tested on.
+
+    Attributes:
+        train: labelled pictures.
+        test: others, or None.
+        frame: what augmentations have to know of them.
+        num_classes: K.
+    """
+
+    train: Examples
+    test: Examples | None
+    frame: Frame
+    num_classes: int
+
+
+class Trained(NamedTuple):
+    """What training ends in: the last state, and a row an epoch."""
+
+    state: State
+    history: list[Row]
+
+
+def make_mesh(num_devices: int, batch_size: int) -> Mesh | None:
+    """The devices that share a batch; None for a single one.
+
+    Raises:
+        ValueError: if there are not as many, or they cannot share a batch evenly.
+    """
+    if not 1 <= num_devices <= jax.device_count():
+        raise ValueError(f"num_devices is {num_devices}: there are {jax.device_count()}")
+    if batch_size % num_devices:
+        raise ValueError(f"batch_size is {batch_size}: {num_devices} devices cannot share it evenly")
+    return Mesh(np.asarray(jax.devices()[:num_devices]), (AXIS,)) if num_devices > 1 else None
+
+
+def check_teacher(teacher: Teacher | np.ndarray | None, data: Data) -> None:
+    """Raises ValueError if a teacher, or its stored logits, knows other classes than the data."""
+    if teacher is None:
+        return
+    if callable(teacher):
+        image = jax.ShapeDtypeStruct((1, data.frame.size, data.frame.size, 3), jnp.float32)
+        shape = jax.eval_shape(teacher, image).shape
+    else:
+        shape = teacher.shape
+    if len(shape) != 2 or shape[1] != data.num_classes:
+        raise ValueError(f"the teacher's logits are of shape {list(shape)}: {data.num_classes} classes are needed")
+
+
+def test(test_fn: Callable[..., Any], variables: Any, data: Data, batch_size: int) -> dict[str, float]:
+    """Mean loss and accuracy over the test pictures; nothing where there are none."""
+    if data.test is None:
+        return {}
+    sums = {"loss": 0.0, "hits": 0.0, "count": 0.0}
+    for batch in test_batches(data.test, min(batch_size, len(data.test)), data.frame.size):
+        sums = {name: sums[name] + float(value) for name, value in test_fn(variables, batch).items()}
+    return {"test_loss": sums["loss"] / sums["count"], "test_accuracy": sums["hits"] / sums["count"]}
+
+
+def fit(
+    folder: str | os.PathLike[str],
+    model: Model,
+    recipe: Recipe,
+    data: Data,
+    *,
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    teacher: Teacher | np.ndarray | None = None,
+    mesh: Mesh | None = None,
+    checkpoint_every: int = 0,
+    test_every: int = 1,
+    on_epoch: Callable[[list[Row]], None] = lambda history: None,
+) -> Trained:
+    """Trains a network, or goes on with it.
+
+    Batches, augmentations and random draws are functions of the seed and the step, so that a run that was stopped goes
+    through the same steps, to the same weights.
+
+    Args:
+        folder: where checkpoints go, one at the end of every epoch.
+        model: the network.
+        recipe: how it is trained.
+        data: what on.
+        settings: what the run is, JSON values; checkpoints of others are refused.
+        seed: of the weights, the order, augmentations and mixup.
+        teacher: a function of pictures to logits, or the logits float[M, K] of the training pictures.
+        mesh: devices that share a batch, as `make_mesh` says.
+        checkpoint_every: steps between further checkpoints; 0: none.
+        test_every: epochs between tests; the last is tested in any case.
+        on_epoch: called with all rows after each epoch.
+
+    Raises:
+        ValueError: for a teacher of other classes, fewer pictures than a batch, a checkpoint of another run or a
+            damaged one, or a folder that another process works on.
+        RuntimeError: if the loss is no longer finite.
+        OSError: if a checkpoint cannot be saved.
+    """
+    check_teacher(teacher, data)
+    per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
+    schedule, num_steps = make_schedule(recipe, per_epoch)
+    live, stored = (teacher, None) if callable(teacher) else (None, teacher)
+    train_fn = make_train_step(model, recipe, data.num_classes, schedule, teacher=live, mesh=mesh)
+    test_fn = make_test_step(model)
+    with files.locked(folder), Checkpoints(folder, settings) as checkpoints:
+        state, record = _begin(checkpoints, model, recipe, data, seed)
+        first, history, sums = int(state.step), record["history"], record["sums"]
+        started = time.monotonic() - record["seconds"]
+        seconds = lambda: round(time.monotonic() - started, 3)
+        state, key = _place(state, mesh, PartitionSpec()), _key(seed, 1)
+        augmentations = make_augmentations(recipe.augmentations, data.frame)
+        batches = train_batches(data.train, recipe.batch_size, seed, augmentations, start=first, teacher=stored)
+        for number, show in _numbers(first, num_steps):
+            state, metrics = train_fn(state, _place(next(batches), mesh, PartitionSpec(AXIS)), key)
+            sums = jax.tree.map(operator.add, sums, metrics) if sums else metrics
+            show(metrics)
+            ends = number % per_epoch == 0 or number == num_steps
+            if ends:
+                row, is_last = _row(number, per_epoch, history, sums, schedule), number == num_steps
+                is_tested = is_last or row["epoch"] % test_every == 0
+                row |= test(test_fn, state.result, data, recipe.batch_size) if is_tested else {}
+                history, sums = [*history, row | {"seconds": seconds()}], {}
+            if ends or (checkpoint_every and number % checkpoint_every == 0):
+                own = {name: float(value) for name, value in sums.items()}
+                checkpoints.save(number, state, {"history": history, "sums": own, "seconds": seconds()})
+            if ends:
+                on_epoch(history)
+    return Trained(state, history)
+
+
+def _key(seed: int, use: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def _begin(checkpoints: Checkpoints, model: Model, recipe: Recipe, data: Data, seed: int) -> tuple[State, Any]:
+    """The state to go on from, and what was written down with it."""
+    image = jnp.zeros((1, data.frame.size, data.frame.size, 3), jnp.uint8)
+    init = lambda: init_state(_key(seed, 0), model, recipe, image)
+    found = checkpoints.restore(jax.eval_shape(init))
+    return found or (init(), {"history": [], "sums": {}, "seconds": 0.0})
+
+
+def _place(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
+    return jax.device_put(tree, NamedSharding(mesh, spec) if mesh else None)
+
+
+def _numbers(first: int, last: int) -> Iterator[tuple[int, Callable[[Any], None]]]:
+    """The numbers of the steps to do, on a progress bar, each with what shows its metrics there."""
+    with tqdm(total=last, initial=first, unit="step", desc="training", mininterval=1.0) as bar:
+
+        def show(metrics: Any) -> None:
+            if bar.update():  # seldom, since it waits for the step
+                bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
+
+        for number in range(first + 1, last + 1):
+            yield number, show
+
+
+def _row(number: int, per_epoch: int, history: list[Row], sums: Any, schedule: Any) -> Row:
+    """What the steps of an epoch came to, their means; RuntimeError if they are not finite."""
+    count = number - (history[-1]["step"] if history else 0)
+    loss, accuracy = (float(sums[name]) / count for name in ("loss", "accuracy"))
+    if not math.isfinite(loss):
+        raise RuntimeError(f"the loss is {loss} after step {number}: try a smaller learning rate")
+    rate = float(schedule(number - 1))
+    epoch = -(-number // per_epoch)
+    return {"epoch": epoch, "step": number, "learning_rate": rate, "train_loss": loss, "train_accuracy": accuracy}

@@ -1,0 +1,103 @@
+"""A network that can be trained: two readings of the same variables, and the first of them. N batch, H W C, K classes.
+
+A user's own is a `Model` of two Flax modules called as `module.apply(variables, image)`: one that moves its
+"batch_stats", if it has any, and one that normalises by them.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zsnas_jax import costs
+from zsnas_jax.base import Arch, SearchSpace
+from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
+from zsnas_jax.treatments import Treatment
+
+
+class Classifier(nn.Module):
+    """A network built for one architecture; it takes pictures as they are.
+
+    Attributes:
+        network: a network of a search space.
+        arch: what it is called with to be built for one architecture, Python values.
+        mean: of the pixels, in [0, 1], by channel.
+        std: their deviation.
+    """
+
+    network: nn.Module
+    arch: Any
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Logits float[N, K] of pictures uint8[N, H, W, C], or float[N, H, W, C] in [0, 1]."""
+        pixels = image / jnp.float32(255) if image.dtype == jnp.uint8 else image
+        standard = (pixels - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        return self.network(standard.astype(image.dtype if image.dtype != jnp.uint8 else jnp.float32), self.arch)
+
+
+class Model(NamedTuple):
+    """Two readings of the same variables.
+
+    Attributes:
+        train: batch norm by the batch; "batch_stats" follow.
+        evaluate: batch norm by "batch_stats".
+        init: (key, one batch of pictures) to the variables to begin with, "params" among them.
+    """
+
+    train: nn.Module
+    evaluate: nn.Module
+    init: Any
+
+
+def make_model(
+    space: SearchSpace,
+    arch: Arch,
+    num_classes: int,
+    *,
+    mean: Any,
+    std: Any,
+    norm_momentum: float = 0.9,
+    initializer: Initializer = kaiming_uniform,
+) -> Model:
+    """The network of an architecture, to be trained.
+
+    Args:
+        space: where the architecture is from; its networks have a field `treatment`.
+        arch: the architecture.
+        num_classes: width of the logits.
+        mean: float[C], of pixels in [0, 1].
+        std: float[C], their deviation.
+        norm_momentum: share of the running statistics that a step keeps.
+        initializer: of the kernels.
+
+    Raises:
+        ValueError: if the space does not offer networks of a single architecture.
+    """
+    network = space.make_network(num_classes=num_classes)
+    if space.static is None or not hasattr(network, "treatment"):
+        raise ValueError(f"space {space.name} does not say how to build one architecture: static and treatment needed")
+    static, colours = space.static(arch), [tuple(np.asarray(values).tolist()) for values in (mean, std)]
+
+    def reading(statistics: str) -> Classifier:
+        treatment = Treatment(statistics=statistics, momentum=norm_momentum)
+        return Classifier(network.clone(treatment=treatment), static, *colours)
+
+    train = reading("follow")
+
+    def init(key: jax.Array, image: jax.Array) -> Any:
+        variables = train.init(key, image[:1])
+        return dict(variables) | {"params": draw_kernels(key, variables["params"], initializer)}
+
+    return Model(train, reading("running"), init)
+
+
+def count_costs(model: Model, image_size: int) -> tuple[int, int]:
+    """(trainable parameters, multiply-adds of the convolutions and matrix products of one picture)."""
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    return costs.count_params(variables["params"]), costs.count_multiply_adds(model.evaluate.apply, variables, image)

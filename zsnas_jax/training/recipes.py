@@ -1,0 +1,120 @@
+"""How the papers train: recipes as data, each with its source."""
+
+from collections.abc import Mapping
+import dataclasses
+from types import MappingProxyType
+
+from zsnas_jax.training.augmentations import AUGMENTATIONS
+
+OPTIMIZERS = ("sgd", "rmsprop")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The rate falls from its peak to 0 as half a cosine, a step at a time.
+
+    Attributes:
+        source: where it comes from, and what had to be assumed.
+        epochs: passes over the training pictures; the rest of the last incomplete batch of a pass is left out.
+        batch_size: pictures of a step, over all devices.
+        optimizer: "sgd" with momentum, or "rmsprop" as TensorFlow has it: decay 0.9, epsilon 1 under the root.
+        learning_rate: its peak.
+        momentum: of the optimizer.
+        nesterov: whether the momentum of "sgd" is Nesterov's.
+        weight_decay: added times the parameter to every gradient, those of norms included.
+        warmup_epochs: over which the rate rises linearly from 0.
+        label_smoothing: share of a label that is spread over all classes.
+        mixup: alpha; pictures and labels are mixed with a permutation of them, lambda ~ Beta(alpha, alpha); 0: off.
+        augmentations: names in `zsnas_jax.training.augmentations.AUGMENTATIONS`, in order.
+        norm_momentum: share of the running statistics of batch norm that a step keeps.
+        ema_decay: of an exponential moving average of weights and statistics, which then is what is evaluated; 0: off.
+        teacher_weight: of the cross-entropy to a teacher's soft labels, added to that to the labels.
+        precision: of the forward and backward pass; weights, norms and the loss are float32.
+    """
+
+    source: str
+    epochs: float
+    batch_size: int
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    augmentations: tuple[str, ...] = ()
+    norm_momentum: float = 0.9
+    ema_decay: float = 0.0
+    teacher_weight: float = 1.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        for name, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{name} is {value}: more than 0 is needed")
+        for name in ("momentum", "norm_momentum", "ema_decay", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: allowed are 0 to 1, 1 excluded")
+        for name in ("weight_decay", "warmup_epochs", "mixup", "teacher_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is needed")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}: fewer than the {self.epochs} epochs are needed")
+        _choose("optimizer", self.optimizer, OPTIMIZERS)
+        _choose("precision", self.precision, PRECISIONS)
+        for name in self.augmentations:
+            _choose("augmentation", name, tuple(AUGMENTATIONS))
+
+
+def _choose(what: str, name: str, allowed: tuple[str, ...]) -> None:
+    if name not in allowed:
+        raise ValueError(f"unknown {what} {name!r}: allowed are {', '.join(allowed)}")
+
+
+_NASBENCH201 = Recipe(
+    source="Dong and Yang, NAS-Bench-201, ICLR 2020",
+    epochs=200,
+    batch_size=256,
+    learning_rate=0.1,
+    nesterov=True,
+    weight_decay=5e-4,
+    augmentations=("flip", "crop"),
+)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "nasbench201": _NASBENCH201,
+        "nasbench201_12": dataclasses.replace(_NASBENCH201, epochs=12),
+        "nasbench101": Recipe(
+            source="Ying et al., NAS-Bench-101, ICML 2019, and its published code: rate 0.1 for each of two shards",
+            epochs=108,
+            batch_size=256,
+            optimizer="rmsprop",
+            learning_rate=0.2,
+            weight_decay=1e-4,
+            augmentations=("flip", "crop"),
+            norm_momentum=0.997,
+        ),
+        "imagenet": Recipe(
+            source="Jing et al., WRCor, and the ZenNAS recipe that it follows; teacher by --teacher; mixup 0.4 is read "
+            "as alpha, and the momentum of batch norm, which is not stated, is 0.9",
+            epochs=480,
+            batch_size=512,
+            learning_rate=0.2,
+            weight_decay=4e-5,
+            label_smoothing=0.1,
+            mixup=0.4,
+            augmentations=("resized_crop", "flip", "lighting", "autoaugment_imagenet", "erasing"),
+        ),
+    }
+)
+"""The published recipes by name. Of MobileNetV2 on ImageNet: "imagenet"."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name; ValueError for another."""
+    _choose("recipe", name, tuple(RECIPES))
+    return RECIPES[name]

@@ -1,0 +1,41 @@
+"""What a run of training ended in, as a plain Flax module and its variables."""
+
+import os
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax import search_spaces
+from zsnas_jax.training import checkpoints
+from zsnas_jax.training.models import Model, make_model
+from zsnas_jax.training.recipes import Recipe
+from zsnas_jax.training.steps import init_state
+
+
+def load(folder: str | os.PathLike[str], model: Model | None = None) -> tuple[nn.Module, Any]:
+    """The network that `train_main` trained in a folder, from its last checkpoint, and its variables.
+
+    `module.apply(variables, pictures)` gives logits float[N, K] of pictures uint8[N, H, W, 3], or float in [0, 1].
+    Where the recipe averages weights, these are the averages.
+
+    Args:
+        folder: of the run.
+        model: of a run of your own by `fit`, whose settings say no space; they must hold recipe and image_size.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if it is damaged, or of another network.
+    """
+    path = checkpoints.newest(folder)
+    own = checkpoints.read_meta(path)["settings"]
+    recipe = Recipe(**own["recipe"])
+    if model is None:
+        space = search_spaces.make_space(own["space"])
+        colours = {"mean": own["mean"], "std": own["std"]}
+        model = make_model(space, space.decode(own["arch"]), own["num_classes"], **colours)
+    image = jnp.zeros((1, own["image_size"], own["image_size"], 3), jnp.uint8)
+    like = jax.eval_shape(lambda key: init_state(key, model, recipe, image), jax.random.key(0))
+    return model.evaluate, jax.tree.map(jnp.asarray, checkpoints.read_state(pathlib.Path(path), like).result)
