@@ -39,12 +39,6 @@ flags.DEFINE_bool("whole", False, "Compile and time the network of Table 11 as o
 flags.DEFINE_bool("memory", False, "Score the network of Table 11 once, for the peak memory.")
 flags.DEFINE_string("out", "results/mobilenetv2_programs", "Folder of programs.csv and programs.png.")
 
-TABLE_11 = (
-    "SuperConvK3BNRELU(3,48,2,1)SuperResIDWE2K7(48,32,2,40,2)SuperResIDWE2K7(32,32,2,48,3)"
-    "SuperResIDWE6K7(32,64,1,40,3)SuperResIDWE6K7(64,88,2,40,4)SuperResIDWE6K7(88,104,1,56,6)"
-    "SuperResIDWE6K5(104,152,2,192,6)SuperResIDWE6K5(152,240,1,136,2)SuperConvK1BNRELU(240,1264,1,1)@224"
-)
-
 
 def seconds_of(call: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of a call, and what it returns."""
@@ -66,7 +60,7 @@ def same_params(network: Any, arch: Any, batch: Batch) -> Any:
 
 def whole(score: Score, batch: Batch, chosen: Sequence[Proxy]) -> None:
     """Table 11's network as one program, and in pieces."""
-    arch = mobilenetv2.decode(TABLE_11)
+    arch = mobilenetv2.decode(mobilenetv2.TABLE_11)
     network, plan = mobilenetv2.make_network(10), mobilenetv2.plan_of(arch)
     params, own = same_params(network, arch, batch), {"proxies": chosen, "layer_of": network.layer_of}
     run = jax.jit(lambda v, batch: scoring.score_module(jax.random.key(1), network, v, batch, plan, **own))
@@ -128,7 +122,7 @@ def main(_: list[str]) -> None:
     if FLAGS.whole:
         whole(score, batch, chosen)
     elif FLAGS.memory:
-        print(f"{seconds_of(lambda: score(mobilenetv2.decode(TABLE_11)))[0]:.1f} s, compilation included")
+        print(f"{seconds_of(lambda: score(mobilenetv2.decode(mobilenetv2.TABLE_11)))[0]:.1f} s, compilation included")
     else:
         fresh(score, scorer.num_compilations, space)
     print(f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

@@ -56,6 +56,13 @@ NUM_HALVINGS = 4
 
 _NUM_CHOICES = np.array([len(choices) for _, choices in GENES], np.int32)
 _CHOICES = np.array([[*choices, *[0] * (_NUM_CHOICES.max() - len(choices))] for _, choices in GENES], np.int32)
+TABLE_11 = (
+    "SuperConvK3BNRELU(3,48,2,1)SuperResIDWE2K7(48,32,2,40,2)SuperResIDWE2K7(32,32,2,48,3)"
+    "SuperResIDWE6K7(32,64,1,40,3)SuperResIDWE6K7(64,88,2,40,4)SuperResIDWE6K7(88,104,1,56,6)"
+    "SuperResIDWE6K5(104,152,2,192,6)SuperResIDWE6K5(152,240,1,136,2)SuperConvK1BNRELU(240,1264,1,1)@224"
+)
+"""The network that the paper found under 600 M FLOPs and trained (its Table 11)."""
+
 _STRIDES = len(_FIRST) + _FIELDS.index("stride") + NUM_FIELDS * np.arange(NUM_STAGES)
 _FREE = np.setdiff1d(np.arange(NUM_GENES), _STRIDES)
 """The genes that can be chosen one by one: all but the strides."""

@@ -11,11 +11,7 @@ from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, Stage
 
 SPACE = mobilenetv2.space()
 # The network of the WRCor paper's Table 11.
-TABLE_11 = (
-    "SuperConvK3BNRELU(3,48,2,1)SuperResIDWE2K7(48,32,2,40,2)SuperResIDWE2K7(32,32,2,48,3)"
-    "SuperResIDWE6K7(32,64,1,40,3)SuperResIDWE6K7(64,88,2,40,4)SuperResIDWE6K7(88,104,1,56,6)"
-    "SuperResIDWE6K5(104,152,2,192,6)SuperResIDWE6K5(152,240,1,136,2)SuperConvK1BNRELU(240,1264,1,1)@224"
-)
+TABLE_11 = mobilenetv2.TABLE_11
 TINY = Plan(
     8, 16, 32, tuple(StagePlan(2, 3, stride, layers, 8, 8) for stride, layers in [(2, 1), (1, 2)] * 3 + [(2, 1)])
 )

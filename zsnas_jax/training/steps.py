@@ -174,7 +174,19 @@ def make_train_step(
         everywhere, shared = PartitionSpec(), PartitionSpec(AXIS)
         ins, outs = (everywhere, shared, everywhere), (everywhere, everywhere)
         step = jax.shard_map(step, mesh=mesh, in_specs=ins, out_specs=outs, check_vma=False)
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, compiler_options=_lean_options())
+
+
+def _lean_options() -> dict[str, Any]:
+    """Compiler options under which XLA's CPU backend runs what frees memory first.
+
+    Its own order keeps the temporaries of every layer alive: 15 GiB for a network that needs 2, at a third of the speed.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    if jax.__version_info__ < (0, 9, 2):
+        return {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def make_test_step(model: Model) -> Callable[[Any, Batch], dict[str, jax.Array]]:
