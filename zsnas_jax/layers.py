@@ -203,21 +203,21 @@ def _window_sum(x: jax.Array) -> jax.Array:
     return x[:, :, :size] + x[:, :, 1 : size + 1] + x[:, :, 2:]
 
 
-def _window_count(size: int) -> np.ndarray:
-    """float32[1, H, W, 1]: pixels under a 3x3 window; made by numpy, or XLA would fold it for seconds."""
+def _window_count(size: int, dtype: Any) -> np.ndarray:
+    """[1, H, W, 1]: pixels under a 3x3 window; made by numpy, or XLA would fold it for seconds."""
     line = np.convolve(np.ones(size, np.float32), np.ones(3, np.float32), "same") if size > 2 else np.full(size, size)
-    return np.outer(line, line).astype(np.float32)[None, :, :, None]
+    return np.outer(line, line).astype(dtype)[None, :, :, None]
 
 
 @jax.custom_vjp
 def avg_pool_3x3(x: jax.Array) -> jax.Array:
     """3x3 average pooling at stride 1; pixels outside the picture are not counted. float[B, H, W, C], H = W."""
-    return _window_sum(x) / _window_count(x.shape[1])
+    return _window_sum(x) / _window_count(x.shape[1], x.dtype)
 
 
 avg_pool_3x3.defvjp(
     lambda x: (avg_pool_3x3(x), None),
-    lambda _, gradient: (_window_sum(gradient / _window_count(gradient.shape[1])),),
+    lambda _, gradient: (_window_sum(gradient / _window_count(gradient.shape[1], gradient.dtype)),),
 )
 
 

@@ -70,7 +70,7 @@ def train_batches(
     return iter(batches[start:].to_iter_dataset(_THREADS))
 
 
-def test_batches(examples: Examples, batch_size: int, size: int) -> Iterator[dict[str, np.ndarray]]:
+def ordered_batches(examples: Examples, batch_size: int, size: int) -> Iterator[dict[str, np.ndarray]]:
     """Every picture once, in order, its middle at `size` pixels; the last batch is filled up with label -1."""
     for first in range(0, len(examples), batch_size):
         found = [examples[i] for i in range(first, min(first + batch_size, len(examples)))]

@@ -124,9 +124,15 @@ def read_state(path: pathlib.Path, like: Any) -> Any:
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     with ocp.StandardCheckpointer() as checkpointer:
         try:
-            return checkpointer.restore(path / "state", empty)
+            state = checkpointer.restore(path / "state", empty)
         except ValueError as error:
             raise ValueError(f"{path} is of another network: {_first_line(error)}") from error
+    for (where, found), needed in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(like), strict=True):
+        if found.shape != needed.shape or found.dtype != needed.dtype:
+            name, shape = jax.tree_util.keystr(where), list(found.shape)
+            raise ValueError(f"{path} is of another network: {name} is {found.dtype}{shape}, needed is {needed.dtype}"
+                             f"{list(needed.shape)}")  # fmt: skip
+    return state
 
 
 def _root(folder: str | os.PathLike[str]) -> pathlib.Path:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from zsnas_jax import files
 from zsnas_jax.datasets import Examples
 from zsnas_jax.training.augmentations import Frame, make_augmentations
-from zsnas_jax.training.batches import steps_per_epoch, test_batches, train_batches
+from zsnas_jax.training.batches import ordered_batches, steps_per_epoch, train_batches
 from zsnas_jax.training.checkpoints import Checkpoints
 from zsnas_jax.training.models import Model
 from zsnas_jax.training.recipes import Recipe
@@ -89,7 +89,7 @@ def test(test_fn: Callable[..., Any], variables: Any, data: Data, batch_size: in
     if data.test is None:
         return {}
     sums = {"loss": 0.0, "hits": 0.0, "count": 0.0}
-    for batch in test_batches(data.test, min(batch_size, len(data.test)), data.frame.size):
+    for batch in ordered_batches(data.test, min(batch_size, len(data.test)), data.frame.size):
         sums = {name: sums[name] + float(value) for name, value in test_fn(variables, batch).items()}
     return {"test_loss": sums["loss"] / sums["count"], "test_accuracy": sums["hits"] / sums["count"]}
 

@@ -180,7 +180,7 @@ def make_train_step(
 def _lean_options() -> dict[str, Any]:
     """Compiler options under which XLA's CPU backend runs what frees memory first.
 
-    Its own order keeps the temporaries of every layer alive: 15 GiB for a network that needs 2, at a third of the speed.
+    Its own order keeps temporaries of every layer alive: 15 GiB for a network that needs 2, at a third of the speed.
     """
     if jax.default_backend() != "cpu":
         return {}

@@ -1,0 +1,216 @@
+"""The real binary, end to end, in processes of its own: training, kill and resume, teachers, bad input."""
+
+import csv
+import json
+import os
+import signal
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+from test_search_main import run as run_binary
+from test_search_main import start as start_binary
+from test_training import examples
+
+from zsnas_jax import training
+from zsnas_jax.search_spaces import nasbench201
+
+ARCH = "|skip_connect~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+SMALL = ["--dataset=small.npz", "--benchmark=none", "--epochs=3", "--batch_size=8", "--learning_rate=0.05"]
+WRITTEN = ("report.json", "metrics.csv", "curves.png", "checkpoints", "tensorboard")
+
+
+def start(*flags, cwd):
+    return start_binary(*flags, cwd=cwd, module="train_main")
+
+
+def run(*flags, cwd):
+    return run_binary(*flags, cwd=cwd, module="train_main")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train")
+    train, test = ([examples(count, seed=seed)[i] for i in range(count)] for count, seed in ((40, 0), (12, 1)))
+    arrays = {
+        f"{axis}_{split}": np.stack([pair[place] for pair in found])
+        for split, found in (("train", train), ("test", test))
+        for place, axis in enumerate("xy")
+    }
+    np.savez(path / "small.npz", **arrays)
+    np.savez(path / "odd.npz", **arrays | {"y_test": arrays["y_test"] + 7})
+    np.savez(path / "untested.npz", x_train=arrays["x_train"], y_train=arrays["y_train"])
+    np.save(path / "logits.npy", np.zeros((40, 4), np.float32))
+    np.save(path / "wide.npy", np.zeros((40, 9), np.float32))
+    (path / "found.json").write_text(json.dumps({"best": {"arch": ARCH}}))
+    (path / "broken.npy").write_bytes(b"nothing")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    code, out, err = run("--arch=found.json", *SMALL, "--out=trained", "--checkpoint_every=2", cwd=folder)
+    assert code == 0, err
+    return folder / "trained", out
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def variables_of(folder):
+    return jax.device_get(training.load(folder)[1])
+
+
+def test_a_run_leaves_report_curves_and_checkpoints(trained):
+    folder, out = trained
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", *WRITTEN])
+    report = json.loads((folder / "report.json").read_text())
+    arch = np.asarray(nasbench201.decode(ARCH))
+    assert report["arch"] == ARCH and report["settings"]["recipe"]["epochs"] == 3
+    assert report["num_params"] == nasbench201.num_params(arch, 4)
+    assert report["num_flops"] == nasbench201.num_flops(arch, 4, 8)
+    assert report["seconds"] > 0 and 0 <= report["accuracy"] <= 1
+    rows = rows_of(folder)
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "5"), ("2", "10"), ("3", "15")]
+    assert float(rows[2]["train_loss"]) < float(rows[0]["train_loss"])
+    assert float(rows[2]["test_accuracy"]) == pytest.approx(report["accuracy"])
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert f"{100 * report['accuracy']:.2f} %" in out and "written: trained/" in out
+
+
+def scalars(folder):
+    """(tag, step) of every scalar that TensorBoard would read."""
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        data, place = path.read_bytes(), 0
+        while place < len(data):
+            length = int.from_bytes(data[place : place + 8], "little")
+            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+            found += [(value.tag, event.step) for value in event.summary.value]
+            place += 16 + length
+    return found
+
+
+def test_tensorboard_reads_every_epoch_once(trained):
+    found = scalars(trained[0])
+    tags = ("learning/rate", "train/loss", "train/accuracy", "test/loss", "test/accuracy", "seconds")
+    assert sorted(found) == sorted((tag, step) for tag in tags for step in (5, 10, 15))
+
+
+def test_what_was_trained_loads_in_three_lines(trained, folder):
+    network, variables = training.load(trained[0])
+    pictures = np.load(folder / "small.npz")
+    logits = network.apply(variables, pictures["x_test"])
+    accuracy = (np.asarray(logits).argmax(-1) == pictures["y_test"]).mean()
+    assert accuracy == pytest.approx(json.loads((trained[0] / "report.json").read_text())["accuracy"])
+
+
+def kill_after(step, folder, *flags, cwd):
+    process = start(*flags, f"--out={folder}", cwd=cwd)
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if (cwd / folder / "checkpoints" / str(step) / "sha256.json").exists():
+            break
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_killed_twice_it_ends_in_the_same_weights(trained, folder):
+    flags = ["--arch=found.json", *SMALL, "--checkpoint_every=2"]
+    for step in (4, 8):
+        kill_after(step, "killed", *flags, cwd=folder)
+        assert not (folder / "killed" / "report.json").exists()
+    code, _, err = run(*flags, "--out=killed", cwd=folder)
+    assert code == 0, err
+    chex.assert_trees_all_equal(variables_of(folder / "killed"), variables_of(trained[0]))
+    measured = lambda path: [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(path)]
+    assert measured(folder / "killed") == measured(trained[0])
+    assert sorted(scalars(folder / "killed")) == sorted(scalars(trained[0]))
+
+
+def test_a_finished_run_only_says_its_result(trained, folder):
+    before = (trained[0] / "metrics.csv").read_bytes()
+    code, out, err = run("--arch=found.json", *SMALL, "--out=trained", "--checkpoint_every=2", cwd=folder)
+    assert code == 0, err
+    assert out == trained[1] and (trained[0] / "metrics.csv").read_bytes() == before
+
+
+def test_everything_at_once_on_two_devices(trained, folder):
+    """A teacher's folder, two devices, and what the ImageNet recipe does to pictures."""
+    extras = ["--teacher=trained", "--num_devices=2", "--mixup=0.4", "--label_smoothing=0.1", "--ema_decay=0.5"]
+    extras += ["--augmentations=resized_crop,flip,lighting,autoaugment_imagenet,erasing", "--warmup_epochs=1"]
+    code, _, err = run(f"--arch={ARCH}", *SMALL, *extras, "--out=all", "--test_every=2", cwd=folder)
+    assert code == 0, err
+    rows = rows_of(folder / "all")
+    assert [bool(row["test_accuracy"]) for row in rows] == [False, True, True]
+    settings = json.loads((folder / "all" / "report.json").read_text())["settings"]
+    assert settings["teacher"] == "trained" and settings["num_devices"] == 2
+
+
+def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
+    flags = ["--teacher=logits.npy", "--dataset=untested.npz", "--benchmark=none", "--batch_size=20", "--epochs=1"]
+    code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder)
+    assert code == 0, err
+    assert "there are no test pictures" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ([], "arch is missing"),
+        (["--arch=nonsense"], "bad architecture 'nonsense'"),
+        (["--arch=15625"], "arch 15625: space nasbench201 has 15625"),
+        (["--arch=missing.json"], "arch missing.json: it is no report of a search"),
+        (["--arch=0", "--recipe=mine"], "unknown recipe 'mine': allowed are nasbench201"),
+        (["--arch=0", "--augmentations=blur"], "unknown augmentation 'blur'"),
+        (["--arch=0", "--dataset=noise"], "data set noise holds nothing to learn"),
+        (["--arch=0", "--num_classes=3"], "label 3 does not fit 3 classes"),
+        (["--arch=0", "--dataset=odd.npz"], "odd.npz, test: label 10 does not fit 4 classes"),
+        (["--arch=0", "--teacher=wide.npy"], "teacher's logits are of shape [40, 9]: 4 classes are needed"),
+        (["--arch=0", "--teacher=broken.npy"], "teacher broken.npy cannot be read"),
+        (["--arch=0", "--teacher=nowhere"], "nowhere holds no checkpoint"),
+        (["--arch=0", "--num_devices=2", "--batch_size=7"], "batch_size is 7: 2 devices cannot share it evenly"),
+        (["--arch=0", "--batch_size=64"], "batch_size is 64: there are 40 pictures to train on"),
+        (["--arch=0", "--test_every=0"], "test_every is 0"),
+        (["--arch=0", "--out=trained"], "is of another run: arch is"),
+    ],
+)
+def test_bad_input_is_one_clear_line(trained, folder, flags, complaint):
+    code, _, err = run(*SMALL, *flags, cwd=folder)
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("train_main: error: ") and complaint in err
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(folder):
+    flags = ["--arch=found.json", *SMALL, "--out=damaged"]
+    code, out, err = run(*flags, cwd=folder)
+    assert code == 0, err
+    [array] = (folder / "damaged" / "checkpoints" / "15" / "state" / "d").glob("*")
+    array.write_bytes(array.read_bytes()[:50])
+    code, out, err = run(*flags, cwd=folder)
+    assert code == 1 and "15 is damaged" in err and "delete it to go on from step 10" in err
+    for path in sorted((folder / "damaged" / "checkpoints" / "15").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (folder / "damaged" / "checkpoints" / "15").rmdir()
+    code, again, err = run(*flags, cwd=folder)
+    assert code == 0, err
+    assert again.splitlines()[:5] == out.splitlines()[:5] or "test accuracy" in again
+
+
+def test_a_folder_in_use_is_refused(trained, folder):
+    import fcntl
+
+    with open(trained[0] / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = run("--arch=found.json", *SMALL, "--out=trained", "--checkpoint_every=2", cwd=folder)
+    assert code == 1 and "trained is in use by another process" in err
+
+
+def test_help_shows_the_flags_of_recipes(folder):
+    _, out, _ = run("--help", cwd=folder)
+    assert "--label_smoothing" in out and "published recipe" in out
