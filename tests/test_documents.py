@@ -1,6 +1,7 @@
 """The documents' code runs as it stands, and their links lead somewhere; the space that the README defines."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import re
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from zsnas_jax import datasets, proxies, ranking, scoring, search, search_report
+from zsnas_jax import datasets, proxies, ranking, scoring, search, search_report, training
 from zsnas_jax.search.seeds import Explored
 from zsnas_jax.search_task import Task
 
@@ -126,7 +127,8 @@ def test_links_lead_somewhere():
 
 def test_every_flag_in_the_readme_exists():
     read = lambda name: (ROOT / "zsnas_jax" / name).read_text()
-    sources = "".join(map(read, ("flags.py", "score_main.py", "search_main.py", "reproduce_main.py")))
+    sources = "".join(map(read, ("flags.py", "score_main.py", "search_main.py", "train_main.py", "reproduce_main.py")))
+    recipes = {field.name for field in dataclasses.fields(training.Recipe)}
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
         for flag in re.findall(r"--(\w+)", block):
-            assert f'"{flag}"' in sources, flag
+            assert f'"{flag}"' in sources or flag in recipes, flag

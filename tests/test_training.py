@@ -228,19 +228,19 @@ def test_a_user_trains_a_module_of_their_own(tmp_path):
 
     own = Model(Net(True), Net(False), Net(True).init)
     recipe = dataclasses.replace(RECIPE, epochs=2)
-    named = {"recipe": dataclasses.asdict(recipe), "image_size": 8}
-    trained = training.fit(tmp_path, own, recipe, data(), settings=named)
+    trained = training.fit(tmp_path, own, recipe, data())
     assert [row["epoch"] for row in trained.history] == [1, 2]
+    with pytest.raises(ValueError, match="does not say of which space its network is: give load its model"):
+        training.load(tmp_path)
     module, variables = training.load(tmp_path, own)
     assert module == Net(False)
     chex.assert_trees_all_equal(variables, jax.device_get(trained.state.result))
 
 
 def test_a_teacher_with_other_classes_is_refused(tmp_path):
-    own = {"settings": {}}
     for teacher in (np.zeros((40, 7), np.float32), lambda image: jnp.zeros((len(image), 7))):
         with pytest.raises(ValueError, match=r"teacher's logits are of shape \[\d+, 7\]: 4 classes are needed"):
-            training.fit(tmp_path, model(), RECIPE, data(), teacher=teacher, **own)
+            training.fit(tmp_path, model(), RECIPE, data(), teacher=teacher)
     with pytest.raises(ValueError, match="logits are of 39 pictures: the data set has 40"):
         next(batches.train_batches(examples(), 8, 0, teacher=np.zeros((39, 4))))
 

@@ -21,7 +21,7 @@ from zsnas_jax import datasets, flags, report, search_spaces, train_report, trai
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.initializers import INITIALIZERS
-from zsnas_jax.training import Data, Frame, Model, Recipe
+from zsnas_jax.training import Data, Frame, Recipe
 
 FLAGS = absl_flags.FLAGS
 _RECIPE_OF = {"nasbench201": "nasbench201", "nasbench101": "nasbench101", "mobilenetv2": "imagenet"}
@@ -109,28 +109,6 @@ def _teacher(path: str | None) -> Any:
     return lambda image: module.apply(variables, image)
 
 
-def _settings(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data, model: Model, num_devices: int) -> Any:
-    """Everything that changes what comes out."""
-    num_params, num_flops = training.count_costs(model, data.frame.size)
-    return {
-        "space": space.name,
-        "arch": space.encode(arch),
-        "dataset": FLAGS.dataset,
-        "num_classes": data.num_classes,
-        "num_examples": len(data.train),
-        "image_size": data.frame.size,
-        "mean": np.asarray(data.frame.mean).tolist(),
-        "std": np.asarray(data.frame.std).tolist(),
-        "recipe": dataclasses.asdict(recipe),
-        "init": FLAGS.init,
-        "seed": FLAGS.seed,
-        "teacher": FLAGS.teacher,
-        "num_devices": num_devices,
-        "num_params": num_params,
-        "num_flops": num_flops,
-    }
-
-
 def main() -> None:
     """Reads the flags, trains, writes the results."""
     flags.configure(most_cpu_devices=1)
@@ -155,9 +133,17 @@ def main() -> None:
     benchmark = flags.ground_truth(space.name)
     own = FLAGS.benchmark_column, space, np.stack([arch]), FLAGS.dataset
     truth = report.find_truth(benchmark, *own) if benchmark else None
-    settings = _settings(space, arch, recipe, data, model, num_devices)
+    settings = {
+        "space": space.name,
+        "arch": space.encode(arch),
+        "dataset": FLAGS.dataset,
+        "init": FLAGS.init,
+        "teacher": FLAGS.teacher,
+        "num_devices": num_devices,
+    }
+    whole = training.describe(recipe, data, FLAGS.seed) | settings
     name = pathlib.Path(FLAGS.dataset).stem
-    out = flags.results_folder(f"train-{space.name}-{name}", settings)
+    out = flags.results_folder(f"train-{space.name}-{name}", whole)
     trained = training.fit(
         out,
         model,
@@ -171,7 +157,7 @@ def main() -> None:
         test_every=FLAGS.test_every,
         on_epoch=train_report.make_journal(out, name),
     )
-    made = train_report.make_report(settings, trained.history, {"checkpoint_every": FLAGS.checkpoint_every}, truth)
+    made = train_report.make_report(whole, trained.history, training.count_costs(model, data.frame.size), truth)
     written = train_report.write_all(out, name, trained.history, made)
     print(train_report.as_text(made))
     print(f"\nwritten: {out}/ {', '.join(written)}")

@@ -51,7 +51,7 @@ def write_curves(folder: pathlib.Path, name: str, history: Sequence[Mapping[str,
 def make_report(
     settings: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
-    run: Mapping[str, Any],
+    costs: tuple[int, int],
     truth: report.Truth | None,
 ) -> dict[str, Any]:
     """The report as JSON.
@@ -59,7 +59,7 @@ def make_report(
     Args:
         settings: what was trained and how.
         history: a row an epoch.
-        run: how the work was done.
+        costs: parameters, and multiply-adds of a picture.
         truth: the accuracy of the architecture in a benchmark, or None.
     """
     last = history[-1]
@@ -74,14 +74,13 @@ def make_report(
         "loss": last.get("test_loss"),
         "train_accuracy": last["train_accuracy"],
         "train_loss": last["train_loss"],
-        "num_params": settings["num_params"],
-        "num_flops": settings["num_flops"],
+        "params": costs[0],
+        "flops": costs[1],
         "seconds": last["seconds"],
         "settings": dict(settings),
         "benchmark": table,
         "versions": report.versions(),
         "device": report.device(),
-        "run": dict(run),
     }
 
 
@@ -93,8 +92,8 @@ def as_text(made: Mapping[str, Any]) -> str:
         "architecture": made["arch"],
         "test accuracy": percent(made["accuracy"]) if made["accuracy"] is not None else "there are no test pictures",
         "training accuracy": f"{percent(made['train_accuracy'])} in the last epoch, on augmented pictures",
-        "parameters": f"{made['num_params']:,}",
-        "FLOPs": f"{made['num_flops'] / 1e6:,.2f} M",
+        "parameters": f"{made['params']:,}",
+        "FLOPs": f"{made['flops'] / 1e6:,.2f} M",
         "recipe": f"{settings['recipe']['epochs']:g} epochs of {settings['num_examples']} pictures",
         "seconds": f"{made['seconds']:,.1f}",
     }

@@ -1,7 +1,7 @@
 """Training a found network from scratch, by the recipes of the papers."""
 
 from zsnas_jax.training.augmentations import AUGMENTATIONS, Frame
-from zsnas_jax.training.loop import Data, Trained, fit, make_mesh
+from zsnas_jax.training.loop import Data, Trained, describe, fit, make_mesh
 from zsnas_jax.training.models import Classifier, Model, count_costs, make_model
 from zsnas_jax.training.recipes import RECIPES, Recipe, find_recipe
 from zsnas_jax.training.trained import load
@@ -16,6 +16,7 @@ __all__ = [
     "Recipe",
     "Trained",
     "count_costs",
+    "describe",
     "find_recipe",
     "fit",
     "load",

@@ -1,10 +1,13 @@
 """Training from the first step to the last, through checkpoints: stopped anywhere, it goes on as if it had not been."""
 
 from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import json
 import math
 import operator
 import os
 import time
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +61,19 @@ class Trained(NamedTuple):
     history: list[Row]
 
 
+def describe(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
+    """What a run's checkpoints say of it beside what the caller says: JSON values."""
+    return {
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
+        "num_classes": data.num_classes,
+        "num_examples": len(data.train),
+        "image_size": data.frame.size,
+        "mean": np.asarray(data.frame.mean).tolist(),
+        "std": np.asarray(data.frame.std).tolist(),
+        "seed": seed,
+    }
+
+
 def make_mesh(num_devices: int, batch_size: int) -> Mesh | None:
     """The devices that share a batch; None for a single one.
 
@@ -100,7 +116,7 @@ def fit(
     recipe: Recipe,
     data: Data,
     *,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
     teacher: Teacher | np.ndarray | None = None,
     mesh: Mesh | None = None,
@@ -118,7 +134,8 @@ def fit(
         model: the network.
         recipe: how it is trained.
         data: what on.
-        settings: what the run is, JSON values; checkpoints of others are refused.
+        settings: what else the run is, JSON values; checkpoints of another are refused. With "space" and "arch", its
+            name and the string, `zsnas_jax.training.load` needs no model.
         seed: of the weights, the order, augmentations and mixup.
         teacher: a function of pictures to logits, or the logits float[M, K] of the training pictures.
         mesh: devices that share a batch, as `make_mesh` says.
@@ -133,12 +150,13 @@ def fit(
         OSError: if a checkpoint cannot be saved.
     """
     check_teacher(teacher, data)
+    own = describe(recipe, data, seed) | dict(settings)
     per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
     schedule, num_steps = make_schedule(recipe, per_epoch)
     live, stored = (teacher, None) if callable(teacher) else (None, teacher)
     train_fn = make_train_step(model, recipe, data.num_classes, schedule, teacher=live, mesh=mesh)
     test_fn = make_test_step(model)
-    with files.locked(folder), Checkpoints(folder, settings) as checkpoints:
+    with files.locked(folder), Checkpoints(folder, own) as checkpoints:
         state, record = _begin(checkpoints, model, recipe, data, seed)
         first, history, sums = int(state.step), record["history"], record["sums"]
         started = time.monotonic() - record["seconds"]
@@ -157,8 +175,8 @@ def fit(
                 row |= test(test_fn, state.result, data, recipe.batch_size) if is_tested else {}
                 history, sums = [*history, row | {"seconds": seconds()}], {}
             if ends or (checkpoint_every and number % checkpoint_every == 0):
-                own = {name: float(value) for name, value in sums.items()}
-                checkpoints.save(number, state, {"history": history, "sums": own, "seconds": seconds()})
+                floats = {name: float(value) for name, value in sums.items()}
+                checkpoints.save(number, state, {"history": history, "sums": floats, "seconds": seconds()})
             if ends:
                 on_epoch(history)
     return Trained(state, history)

@@ -23,15 +23,17 @@ def load(folder: str | os.PathLike[str], model: Model | None = None) -> tuple[nn
 
     Args:
         folder: of the run.
-        model: of a run of your own by `fit`, whose settings say no space; they must hold recipe and image_size.
+        model: of a run by `fit` whose settings say no space.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if it is damaged, or of another network.
+        ValueError: if it is damaged, of another network, or says no space and no model is given.
     """
     path = checkpoints.newest(folder)
     own = checkpoints.read_meta(path)["settings"]
     recipe = Recipe(**own["recipe"])
+    if model is None and "space" not in own:
+        raise ValueError(f"{path} does not say of which space its network is: give load its model")
     if model is None:
         space = search_spaces.make_space(own["space"])
         colours = {"mean": own["mean"], "std": own["std"]}
