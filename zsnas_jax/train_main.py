@@ -55,7 +55,7 @@ def define_flags() -> None:
         None,
         "Whose soft labels to learn, too: a folder that train_main made, or the .npy of logits [pictures, classes].",
     )
-    absl_flags.DEFINE_integer("image_size", None, "Pixels along a side; default those of the data set.")
+    absl_flags.DEFINE_integer("image_size", None, "Pixels along a side; default the data set's, 224 where they differ.")
     absl_flags.DEFINE_integer("num_devices", 0, "Devices that share a batch; 0: every GPU, or one CPU.")
     absl_flags.DEFINE_integer("checkpoint_every", 0, "Steps between checkpoints beside those of each epoch; 0: none.")
     absl_flags.DEFINE_integer("test_every", 1, "Epochs between tests; the last is tested in any case.")

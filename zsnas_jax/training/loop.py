@@ -150,36 +150,43 @@ def fit(
         OSError: if a checkpoint cannot be saved.
     """
     check_teacher(teacher, data)
-    own = describe(recipe, data, seed) | dict(settings)
+    live, stored = (teacher, None) if callable(teacher) else (None, teacher)
     per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
     schedule, num_steps = make_schedule(recipe, per_epoch)
-    live, stored = (teacher, None) if callable(teacher) else (None, teacher)
-    train_fn = make_train_step(model, recipe, data.num_classes, schedule, teacher=live, mesh=mesh)
+    step = make_train_step(model, recipe, data.num_classes, schedule, teacher=live, mesh=mesh)
     test_fn = make_test_step(model)
-    with files.locked(folder), Checkpoints(folder, own) as checkpoints:
+
+    def is_due(number: int) -> bool:
+        return bool(checkpoint_every) and number % checkpoint_every == 0
+
+    def test_row(row: Row, state: State) -> Row:
+        is_tested = row["step"] == num_steps or row["epoch"] % test_every == 0
+        return row | (test(test_fn, state.result, data, recipe.batch_size) if is_tested else {})
+
+    with files.locked(folder), Checkpoints(folder, describe(recipe, data, seed) | dict(settings)) as checkpoints:
         state, record = _begin(checkpoints, model, recipe, data, seed)
         first, history, sums = int(state.step), record["history"], record["sums"]
         started = time.monotonic() - record["seconds"]
-        seconds = lambda: round(time.monotonic() - started, 3)
-        state, key = _place(state, mesh, PartitionSpec()), _key(seed, 1)
         augmentations = make_augmentations(recipe.augmentations, data.frame)
         batches = train_batches(data.train, recipe.batch_size, seed, augmentations, start=first, teacher=stored)
+        state, key = _place(state, mesh, PartitionSpec()), _key(seed, 1)
         for number, show in _numbers(first, num_steps):
-            state, metrics = train_fn(state, _place(next(batches), mesh, PartitionSpec(AXIS)), key)
+            state, metrics = step(state, _place(next(batches), mesh, PartitionSpec(AXIS)), key)
             sums = jax.tree.map(operator.add, sums, metrics) if sums else metrics
             show(metrics)
-            ends = number % per_epoch == 0 or number == num_steps
-            if ends:
-                row, is_last = _row(number, per_epoch, history, sums, schedule), number == num_steps
-                is_tested = is_last or row["epoch"] % test_every == 0
-                row |= test(test_fn, state.result, data, recipe.batch_size) if is_tested else {}
-                history, sums = [*history, row | {"seconds": seconds()}], {}
-            if ends or (checkpoint_every and number % checkpoint_every == 0):
+            if ends := number % per_epoch == 0 or number == num_steps:
+                row = test_row(_row(number, per_epoch, history, sums, schedule), state)
+                history, sums = [*history, row | {"seconds": _since(started)}], {}
+            if ends or is_due(number):
                 floats = {name: float(value) for name, value in sums.items()}
-                checkpoints.save(number, state, {"history": history, "sums": floats, "seconds": seconds()})
+                checkpoints.save(number, state, {"history": history, "sums": floats, "seconds": _since(started)})
             if ends:
                 on_epoch(history)
     return Trained(state, history)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
 
 
 def _key(seed: int, use: int) -> jax.Array:
