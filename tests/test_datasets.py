@@ -164,6 +164,62 @@ def test_tfds_array_records_are_read_without_tensorflow(name, size, count):
         source.take(np.random.default_rng(0), count + 1)
 
 
+def test_pictures_are_there_one_by_one(tmp_path):
+    image, label = pictures()
+    np.savez(tmp_path / "both.npz", x_train=image, y_train=label, x_test=image[:5], y_test=label[:5])
+    source = datasets.load(str(tmp_path / "both.npz"))
+    train, test = source.examples("train"), source.examples("test")
+    assert (len(train), len(test), source.image_size) == (12, 5, 8)
+    for i in range(5):
+        for found in (train[i], test[np.int64(i)]):
+            np.testing.assert_array_equal(found[0], image[i])
+            assert found[1] == label[i]
+    np.savez(tmp_path / "train.npz", x_train=image, y_train=label)
+    assert datasets.load(str(tmp_path / "train.npz")).examples("test") is None
+    assert datasets.load("noise").examples is None
+
+
+def test_a_test_split_is_checked_as_the_other_is(npz, tmp_path):
+    with pytest.raises(ValueError, match="data.npz lacks y_test: it has x_train, y_train, x_test"):
+        datasets.load(str(npz)).examples("test")
+    image, label = pictures()
+    np.savez(tmp_path / "odd.npz", x_train=image, y_train=label, x_test=image, y_test=label + 1)
+    with pytest.raises(ValueError, match="odd.npz, test: label 3 does not fit 3 classes"):
+        datasets.load(str(tmp_path / "odd.npz")).examples("test")
+
+
+def test_cifar_archives_have_their_test_pictures_apart(archive):
+    name, folder, small, image, label = archive
+    moved = small._replace(members=small.members[:1], test_members=small.members[-1:])
+    source = datasets.from_cifar_archive(folder / small.file, moved, name)
+    test = source.examples("test")
+    np.testing.assert_array_equal(test[len(test) - 1][0], image[-1])
+    assert test[len(test) - 1][1] == label[-1] and source.image_size == 32
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tfds_gives_its_records_one_by_one():
+    examples = datasets.load("imagenet16_120", str(TFDS)).examples("train")
+    assert sorted(examples[i][1] for i in range(len(examples))) == [i * 6 for i in range(20)]
+    assert examples[0][0].shape == (16, 16, 3)
+    with pytest.raises(FileNotFoundError, match="cifar10 is not prepared as array_record"):
+        datasets.load("cifar10", str(TFDS)).examples("test")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_imagenet_keeps_its_sizes_for_training_and_is_cropped_for_batches(monkeypatch):
+    import tensorflow_datasets as tfds
+
+    records = [{"image": np.full((200 + 20 * i, 300, 3), i, np.uint8), "label": 7 * i} for i in range(6)]
+    asked = []
+    monkeypatch.setattr(tfds, "data_source", lambda name, split, **_: asked.append((name, split)) or records)
+    source = datasets.load("imagenet2012")
+    image, label = source.take(np.random.default_rng(0), 6)
+    assert image.shape == (6, 224, 224, 3) and (image[:, 0, 0, 0] * 7 == label).all()
+    assert source.examples("test")[2][0].shape == (240, 300, 3) and source.image_size is None
+    assert asked == [("imagenet2012", "train"), ("imagenet2012", "validation")]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["cifar10", "imagenet16_120"])
 def test_data_that_is_nowhere_says_what_to_do(name, tmp_path, monkeypatch):
