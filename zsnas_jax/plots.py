@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 from scipy import stats
 
@@ -230,11 +231,12 @@ def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Ma
                 epochs, values = [row["epoch"] for row in known], [scale * row[f"{split}_{measure}"] for row in known]
                 [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=".", ms=4, label=f"{name}, {split}")
                 drawn.set_color(_COLOURS[j % len(_COLOURS)])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(runs), 4), fontsize=9, frameon=False)
     _save(figure, path)
 
 
