@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -89,6 +90,19 @@ def test_one_that_was_not_finished_is_forgotten(folder):
     assert not (folder / "checkpoints" / "3").exists()
 
 
+def test_what_a_killed_process_left_is_cleared_away(folder):
+    (folder / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
+    assert restore(folder)[1]["rows"] == [3]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_too_little_space_is_noticed_before_anything_is_written(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 2**20))
+    with Checkpoints(folder, SETTINGS) as store, pytest.raises(OSError, match="1.0 MiB of the disk are free, 1.0 MiB are needed; the checkpoint of step 3 is kept"):  # fmt: skip
+        store.save(4, STATE, {})
+    assert restore(folder)[1]["rows"] == [3]
+
+
 FULL = """
 import resource, signal, sys
 import jax.numpy as jnp, numpy as np
@@ -112,5 +126,6 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_is_kept(folder):
     assert "refused: cannot save the checkpoint" in done.stdout, done.stderr
     assert "the checkpoint of step 4 is kept" in done.stdout
     assert checkpoints.newest(folder).name == "4"
+    assert not list((folder / "checkpoints").glob("*tmp*"))
     state, meta = restore(folder, like={"a": jnp.zeros((2, 3))})
     assert meta["rows"] == [4] and not state["a"].any()

@@ -18,7 +18,7 @@ from zsnas_jax.datasets import Examples
 from zsnas_jax.search_spaces import mobilenetv2, nasbench101
 from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan
 from zsnas_jax.search_spaces.nasbench101_network import NASBench101
-from zsnas_jax.training import Data, Frame, Model, Recipe, batches, steps
+from zsnas_jax.training import Data, Frame, Model, Recipe, steps
 
 CELL = (3, 1, 2, 4, 3, 1)
 RECIPE = Recipe(source="a test", epochs=3, batch_size=8, nesterov=True, weight_decay=5e-4)
@@ -61,8 +61,9 @@ def step_of(recipe, own=None, **kinds):
 def test_running_statistics_come_to_those_of_the_batch():
     own, pictures = model(), jnp.asarray(batch()["image"])
     variables = own.init(jax.random.key(0), pictures)
+    follow = jax.jit(lambda variables: own.train.apply(variables, pictures, mutable=["batch_stats"]))
     for _ in range(80):
-        logits, moved = own.train.apply(variables, pictures, mutable=["batch_stats"])
+        logits, moved = follow(variables)
         variables = variables | moved
     # The running variance is unbiased, the batch's is not: 32 pixels at the last stage of a tiny network.
     assert jnp.abs(own.evaluate.apply(variables, pictures) - logits).max() < 0.05 * jnp.abs(logits).max() + 0.05
@@ -222,19 +223,22 @@ def test_a_user_trains_a_module_of_their_own(tmp_path):
 
         @nn.compact
         def __call__(self, image):
-            x = nn.Conv(4, (3, 3))(image / 255.0 if image.dtype == jnp.uint8 else image)
+            x = nn.Conv(4, (3, 3))(image)
             x = nn.relu(nn.BatchNorm(use_running_average=not self.is_training)(x))
             return nn.Dense(4)(x.mean((1, 2)))
 
     own = Model(Net(True), Net(False), Net(True).init)
     recipe = dataclasses.replace(RECIPE, epochs=2)
-    trained = training.fit(tmp_path, own, recipe, data())
+    trained = training.fit(tmp_path, own, recipe, Data(examples(), examples(), Frame(8, MEAN, STD), 4))
     assert [row["epoch"] for row in trained.history] == [1, 2]
     with pytest.raises(ValueError, match="does not say of which space its network is: give load its model"):
         training.load(tmp_path)
     module, variables = training.load(tmp_path, own)
     assert module == Net(False)
     chex.assert_trees_all_equal(variables, jax.device_get(trained.state.result))
+    pictures = np.stack([examples()[i][0] for i in range(40)])
+    hits = module.apply(variables, pictures / np.float32(255)).argmax(-1) == np.arange(40) % 4
+    assert trained.history[-1]["test_accuracy"] == pytest.approx(hits.mean())
 
 
 def test_a_teacher_with_other_classes_is_refused(tmp_path):
@@ -242,7 +246,35 @@ def test_a_teacher_with_other_classes_is_refused(tmp_path):
         with pytest.raises(ValueError, match=r"teacher's logits are of shape \[\d+, 7\]: 4 classes are needed"):
             training.fit(tmp_path, model(), RECIPE, data(), teacher=teacher)
     with pytest.raises(ValueError, match="logits are of 39 pictures: the data set has 40"):
-        next(batches.train_batches(examples(), 8, 0, teacher=np.zeros((39, 4))))
+        training.fit(tmp_path, model(), RECIPE, data(), teacher=np.zeros((39, 4)))
+
+
+def test_labels_beyond_the_classes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"labels from \d to [4-7] do not fit 4 classes"):
+        training.fit(tmp_path, model(), RECIPE, data()._replace(train=examples(num_classes=8)))
+
+
+def test_another_run_is_not_gone_on_with(tmp_path):
+    short = dataclasses.replace(RECIPE, epochs=1)
+    training.fit(tmp_path, model(), short, data())
+    logits = np.zeros((40, 4), np.float32)
+    for change, complaint in [({"teacher": logits}, "teacher_sha256 is '.*', there it was None"), ({"seed": 1}, "seed is 1")]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"is of another run: {complaint}"):
+            training.fit(tmp_path, model(), short, data(), **change)
+    with pytest.raises(ValueError, match="is of another run: examples_sha256"):
+        training.fit(tmp_path, model(), short, data(seed=5))
+    with pytest.raises(ValueError, match="test_every is 0, checkpoint_every 0: at least 1 and 0"):
+        training.fit(tmp_path, model(), short, data(), test_every=0)
+    seen = []
+    training.fit(tmp_path, model(), short, data(), on_epoch=seen.append)  # nothing is left to do but to say so
+    assert [row["epoch"] for row in seen[0]] == [1]
+
+
+def test_one_value_a_channel_is_too_few_to_train():
+    own = model()
+    variables = own.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    with pytest.raises(ValueError, match="batch norm sees one value a channel: more pictures"):
+        own.train.apply(variables, jnp.zeros((1, 4, 4, 3)), mutable=["batch_stats"])
 
 
 def test_devices_that_cannot_share_a_batch_are_refused():
@@ -262,6 +294,7 @@ def test_a_space_without_static_networks_is_refused():
     ("change", "complaint"),
     [
         ({"epochs": 0}, "epochs is 0: more than 0"),
+        ({"epochs": float("inf")}, "epochs is inf: a number is needed"),
         ({"batch_size": -1}, "batch_size is -1: more than 0"),
         ({"momentum": 1.0}, "momentum is 1.0: allowed are 0 to 1"),
         ({"mixup": -0.1}, "mixup is -0.1: 0 or more"),

@@ -68,8 +68,9 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel_size: int, stride
         return jnp.einsum("...hwd,...hwp->dp", gradient, patches)
 
     def by_sample(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        zeros = jnp.zeros((gradient.shape[-1], kernel_size**2 * x.shape[-1]), x.dtype)
-        return lax.scan(lambda total, pair: (total + product(*pair), None), zeros, (x, gradient))[0]
+        wide = jnp.promote_types(x.dtype, jnp.float32)  # a sum over hundreds of samples in half precision drifts
+        zeros = jnp.zeros((gradient.shape[-1], kernel_size**2 * x.shape[-1]), wide)
+        return lax.scan(lambda total, pair: (total + product(*pair), None), zeros, (x, gradient))[0].astype(x.dtype)
 
     total = lax.platform_dependent(x, gradient, cpu=by_sample, default=product)
     return total.T.reshape(kernel_size, kernel_size, x.shape[-1], gradient.shape[-1])
@@ -158,7 +159,8 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Ar
 
 def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
     mean = x.mean((0, 1, 2))
-    inverse = lax.rsqrt(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean) + epsilon)
+    variance = jnp.maximum(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean), 0.0)  # rounding can make it negative
+    inverse = lax.rsqrt(variance + epsilon)
     return (x - mean) * inverse, inverse
 
 

@@ -95,6 +95,8 @@ class NormInput(Mark):
             y = (wide - mean.value) * jax.lax.rsqrt(var.value + epsilon) * scale + bias
             return y.astype(x.dtype)
         if not self.is_initializing():
+            if x.size < 2 * x.shape[-1]:
+                raise ValueError("batch norm sees one value a channel: more pictures a device are needed to train")
             seen, axes = jax.lax.stop_gradient(wide), tuple(range(x.ndim - 1))
             follow = lambda old, new: treatment.momentum * old + (1 - treatment.momentum) * new
             mean.value = follow(mean.value, seen.mean(axes))

@@ -21,7 +21,7 @@ from zsnas_jax import datasets, flags, report, search_spaces, train_report, trai
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.initializers import INITIALIZERS
-from zsnas_jax.training import Data, Frame, Recipe
+from zsnas_jax.training import Data, Frame, Model, Recipe
 
 FLAGS = absl_flags.FLAGS
 _RECIPE_OF = {"nasbench201": "nasbench201", "nasbench101": "nasbench101", "mobilenetv2": "imagenet"}
@@ -68,7 +68,7 @@ def _arch(space: SearchSpace) -> Arch:
         raise ValueError("arch is missing: give --arch a string, a published index, or the report.json of a search")
     if text.endswith(".json"):
         try:
-            text = json.loads(pathlib.Path(text).read_text())["best"]["arch"]
+            text = str(json.loads(pathlib.Path(text).read_text())["best"]["arch"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"arch {text}: it is no report of a search ({type(error).__name__})") from error
     if text.isdigit() and space.from_index and space.num_archs:
@@ -92,35 +92,30 @@ def _data(source: PictureSource) -> Data:
         raise ValueError(f"data set {source.name} holds nothing to learn: give --dataset pictures")
     train = source.examples("train")
     assert train is not None
+    if FLAGS.image_size is not None and FLAGS.image_size < 1:
+        raise ValueError(f"image_size is {FLAGS.image_size}: at least 1 is needed")
     frame = Frame(FLAGS.image_size or source.image_size or _USUAL_SIZE, source.mean, source.std)
     return Data(train, source.examples("test"), frame, source.num_classes)
 
 
-def _teacher(path: str | None) -> Any:
-    """A function of pictures to logits, or logits float[M, K], or None."""
+def _teacher(path: str | None) -> tuple[Any, dict[str, Any]]:
+    """(a function of pictures to logits, or logits float[M, K], or None; what settings say of it)."""
     if path is None:
-        return None
+        return None, {"teacher": None}
     if path.endswith(".npy"):
         try:
-            return np.load(path, allow_pickle=False, mmap_mode="r")
+            return np.load(path, allow_pickle=False, mmap_mode="r"), {"teacher": path}
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"teacher {path} cannot be read: {error}") from error
     module, variables = training.load(path)
-    return lambda image: module.apply(variables, image)
+    own = {"teacher": path, "teacher_sha256": training.fingerprint(path)}
+    return lambda image: module.apply(variables, image), own
 
 
-def main() -> None:
-    """Reads the flags, trains, writes the results."""
-    flags.configure(most_cpu_devices=1)
-    space = search_spaces.make_space(FLAGS.space)
-    arch, recipe = _arch(space), _recipe(space)
+def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[Model, tuple[int, int]]:
+    """The network, and its parameters and FLOPs."""
     if FLAGS.init not in INITIALIZERS:
         raise ValueError(f"unknown init {FLAGS.init!r}: allowed are {', '.join(INITIALIZERS)}")
-    if FLAGS.test_every < 1 or FLAGS.checkpoint_every < 0:
-        raise ValueError(f"test_every is {FLAGS.test_every}, checkpoint_every {FLAGS.checkpoint_every}: at least 1, 0")
-    data = _data(datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes))
-    num_devices = FLAGS.num_devices or (1 if jax.default_backend() == "cpu" else jax.device_count())
-    mesh = training.make_mesh(num_devices, recipe.batch_size)
     model = training.make_model(
         space,
         arch,
@@ -130,18 +125,31 @@ def main() -> None:
         norm_momentum=recipe.norm_momentum,
         initializer=INITIALIZERS[FLAGS.init],
     )
+    try:
+        return model, training.count_costs(model, data.frame.size)
+    except TypeError as error:  # what jax says of shapes
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"pictures of {data.frame.size} pixels do not fit space {space.name}: {reason}") from error
+
+
+def main() -> None:
+    """Reads the flags, trains, writes the results."""
+    flags.configure(most_cpu_devices=1)
+    space = search_spaces.make_space(FLAGS.space)
+    arch, recipe = _arch(space), _recipe(space)
+    if not 0 <= FLAGS.seed < 2**32:
+        raise ValueError(f"seed is {FLAGS.seed}: allowed are 0 to {2**32 - 1}")
+    data = _data(datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes))
+    num_devices = FLAGS.num_devices or (1 if jax.default_backend() == "cpu" else jax.device_count())
+    mesh = training.make_mesh(num_devices, recipe.batch_size)
+    model, costs = _model(space, arch, recipe, data)
     benchmark = flags.ground_truth(space.name)
     own = FLAGS.benchmark_column, space, np.stack([arch]), FLAGS.dataset
     truth = report.find_truth(benchmark, *own) if benchmark else None
-    settings = {
-        "space": space.name,
-        "arch": space.encode(arch),
-        "dataset": FLAGS.dataset,
-        "init": FLAGS.init,
-        "teacher": FLAGS.teacher,
-        "num_devices": num_devices,
-    }
-    whole = training.describe(recipe, data, FLAGS.seed) | settings
+    teacher, said = _teacher(FLAGS.teacher)
+    training.check_teacher(teacher, data)
+    settings = {"space": space.name, "arch": space.encode(arch), "dataset": FLAGS.dataset, "init": FLAGS.init, **said}
+    whole = training.describe(recipe, data, FLAGS.seed, teacher, mesh) | settings
     name = pathlib.Path(FLAGS.dataset).stem
     out = flags.results_folder(f"train-{space.name}-{name}", whole)
     trained = training.fit(
@@ -151,13 +159,13 @@ def main() -> None:
         data,
         settings=settings,
         seed=FLAGS.seed,
-        teacher=_teacher(FLAGS.teacher),
+        teacher=teacher,
         mesh=mesh,
         checkpoint_every=FLAGS.checkpoint_every,
         test_every=FLAGS.test_every,
         on_epoch=train_report.make_journal(out, name),
     )
-    made = train_report.make_report(whole, trained.history, training.count_costs(model, data.frame.size), truth)
+    made = train_report.make_report(whole, trained.history, costs, truth)
     written = train_report.write_all(out, name, trained.history, made)
     print(train_report.as_text(made))
     print(f"\nwritten: {out}/ {', '.join(written)}")

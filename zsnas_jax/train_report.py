@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -66,12 +67,13 @@ def make_report(
     table = None
     if truth:
         accuracy = float(truth.accuracy[0])
-        known = None if accuracy != accuracy else accuracy
+        known = accuracy if math.isfinite(accuracy) else None
         table = {"name": truth.benchmark.name, "column": truth.column, "accuracy": known}
+    loss = last.get("test_loss")
     return {
         "arch": settings["arch"],
         "accuracy": last.get("test_accuracy"),
-        "loss": last.get("test_loss"),
+        "loss": loss if loss is None or math.isfinite(loss) else None,
         "train_accuracy": last["train_accuracy"],
         "train_loss": last["train_loss"],
         "params": costs[0],

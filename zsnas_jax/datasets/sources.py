@@ -118,6 +118,8 @@ def _check(image: np.ndarray, label: np.ndarray, name: str, num_classes: int | N
         raise ValueError(f"{name}: pictures are {image.dtype}{list(image.shape)}, needed is uint8[M, H, H, 3]")
     if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or (label < 0).any():
         raise ValueError(f"{name}: labels are {label.dtype}{list(label.shape)}, needed is int[{len(image)}], from 0")
+    if not len(image):
+        raise ValueError(f"{name}: there are no pictures")
     if num_classes is not None and label.max() >= num_classes:
         raise ValueError(f"{name}: label {label.max()} does not fit {num_classes} classes")
 

@@ -1,6 +1,6 @@
 """Random changes of single pictures: functions of (generator, picture uint8[H, W, 3]) to uint8[H, W, 3].
 
-A user's own is any such function. Those that blacken parts fill them with the mean colour, which is 0 to the network.
+A user's own is any such function. What `cutout` takes out has the mean colour, which is 0 to the network.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -51,11 +51,9 @@ def train_batches(
         teacher: logits float[M, K] of the M examples, or None.
 
     Raises:
-        ValueError: if a batch is larger than the data, or the logits are not of the examples.
+        ValueError: if a batch is larger than the data.
     """
     steps_per_epoch(len(examples), batch_size)
-    if teacher is not None and len(teacher) != len(examples):
-        raise ValueError(f"the teacher's logits are of {len(teacher)} pictures: the data set has {len(examples)}")
 
     def read(index: int) -> tuple[np.ndarray, int, int]:
         return (*examples[index], index)

@@ -17,7 +17,9 @@ import orbax.checkpoint as ocp
 
 from zsnas_jax import files
 
-_CHECKSUMS = "sha256.json"
+CHECKSUMS = "sha256.json"
+_TEMPORARY = "*.orbax-checkpoint-tmp*"
+_SLACK = 1 << 20  # bytes that files need beside their arrays
 _KEPT = 2
 
 
@@ -35,9 +37,9 @@ class Checkpoints:
     def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         self.folder = _root(folder)
         self.settings = json.loads(json.dumps(settings))
-        for path in _steps(self.folder).values():
-            if not (path / _CHECKSUMS).exists():  # killed before it was finished
-                shutil.rmtree(path)
+        unfinished = [path for path in _steps(self.folder).values() if not (path / CHECKSUMS).exists()]
+        for path in [*unfinished, *self.folder.glob(_TEMPORARY)]:  # a process was killed while it saved
+            shutil.rmtree(path)
         options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, enable_async_checkpointing=False)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,14 +59,16 @@ class Checkpoints:
         Raises:
             OSError: if the disk fails or is full; the checkpoints before are kept.
         """
-        own = dict(meta) | {"settings": self.settings}
-        items = {"state": ocp.args.StandardSave(jax.device_get(state)), "meta": ocp.args.JsonSave(own)}
+        own, state = dict(meta) | {"settings": self.settings}, jax.device_get(state)
+        items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(own)}
         path = self.folder / str(step)
         try:
+            _check_space(self.folder, state)  # orbax says so in pages
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
-            files.write_text(path / _CHECKSUMS, json.dumps(_checksums(path), indent=1) + "\n")
+            files.write_text(path / CHECKSUMS, json.dumps(_checksums(path), indent=1) + "\n")
         except Exception as error:  # tensorstore raises ValueError for a full disk
-            shutil.rmtree(path, ignore_errors=True)
+            for left in [path, *self.folder.glob(_TEMPORARY)]:
+                shutil.rmtree(left, ignore_errors=True)
             kept = [known for known in sorted(_steps(self.folder)) if known != step]
             last = f"the checkpoint of step {kept[-1]} is kept" if kept else "there is none before it"
             raise OSError(f"cannot save the checkpoint {path}: {_first_line(error)}; {last}") from error
@@ -93,7 +97,7 @@ class Checkpoints:
 
 def newest(folder: str | os.PathLike[str]) -> pathlib.Path:
     """The last finished checkpoint of a run; FileNotFoundError if there is none."""
-    steps = {step: path for step, path in _steps(_root(folder)).items() if (path / _CHECKSUMS).exists()}
+    steps = _finished(_root(folder))
     if not steps:
         raise FileNotFoundError(f"{folder} holds no checkpoint")
     return steps[max(steps)]
@@ -106,9 +110,11 @@ def read_meta(path: pathlib.Path) -> dict[str, Any]:
         ValueError: if a file is damaged or missing.
     """
     try:
-        expected, found = json.loads((path / _CHECKSUMS).read_text()), _checksums(path)
+        expected, found = json.loads((path / CHECKSUMS).read_text()), _checksums(path)
     except (OSError, ValueError) as error:
-        raise _damaged(path, _CHECKSUMS) from error
+        raise _damaged(path, CHECKSUMS) from error
+    if not isinstance(expected, dict):
+        raise _damaged(path, CHECKSUMS)
     for name, checksum in expected.items():
         if found.get(name) != checksum:
             raise _damaged(path, name)
@@ -143,13 +149,24 @@ def _steps(root: pathlib.Path) -> dict[int, pathlib.Path]:
     return {int(path.name): path for path in root.glob("*") if path.name.isdigit()} if root.is_dir() else {}
 
 
+def _finished(root: pathlib.Path) -> dict[int, pathlib.Path]:
+    return {step: path for step, path in _steps(root).items() if (path / CHECKSUMS).exists()}
+
+
+def _check_space(folder: pathlib.Path, state: Any) -> None:
+    needed = _SLACK + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"{free / 2**20:.1f} MiB of the disk are free, {needed / 2**20:.1f} MiB are needed")
+
+
 def _checksums(path: pathlib.Path) -> dict[str, str]:
-    found = sorted(file for file in path.rglob("*") if file.is_file() and file.name != _CHECKSUMS)
+    found = sorted(file for file in path.rglob("*") if file.is_file() and file.name != CHECKSUMS)
     return {str(file.relative_to(path)): files.sha256(file) for file in found}
 
 
 def _damaged(path: pathlib.Path, name: str) -> ValueError:
-    before = [step for step in _steps(path.parent) if step < int(path.name)]
+    before = [step for step in _finished(path.parent) if step < int(path.name)]
     way = f"to go on from step {max(before)}" if before else "to begin anew"
     return ValueError(f"checkpoint {path} is damaged ({name}): delete it {way}")
 

@@ -1,7 +1,8 @@
 """Training from the first step to the last, through checkpoints: stopped anywhere, it goes on as if it had not been."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
+import hashlib
 import json
 import math
 import operator
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from zsnas_jax import files
 from zsnas_jax.datasets import Examples
 from zsnas_jax.training.augmentations import Frame, make_augmentations
-from zsnas_jax.training.batches import ordered_batches, steps_per_epoch, train_batches
+from zsnas_jax.training.batches import NOBODY, ordered_batches, steps_per_epoch, train_batches
 from zsnas_jax.training.checkpoints import Checkpoints
 from zsnas_jax.training.models import Model
 from zsnas_jax.training.recipes import Recipe
@@ -61,8 +62,16 @@ class Trained(NamedTuple):
     history: list[Row]
 
 
-def describe(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
-    """What a run's checkpoints say of it beside what the caller says: JSON values."""
+def describe(
+    recipe: Recipe, data: Data, seed: int, teacher: Teacher | np.ndarray | None = None, mesh: Mesh | None = None
+) -> dict[str, Any]:
+    """What a run's checkpoints say of it beside what the caller says: JSON values.
+
+    Sixteen of the pictures stand for all, and of the logits; of a teacher that is a function, that there is one.
+    """
+    some = np.linspace(0, max(len(data.train) - 1, 0), 16).astype(int)[: 16 * len(data.train)]
+    chosen = [part for picture, label in map(data.train.__getitem__, some) for part in (picture, np.int64(label))]
+    taught = "a function" if callable(teacher) else None if teacher is None else _digest(teacher[i] for i in some)
     return {
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "num_classes": data.num_classes,
@@ -71,7 +80,14 @@ def describe(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "mean": np.asarray(data.frame.mean).tolist(),
         "std": np.asarray(data.frame.std).tolist(),
         "seed": seed,
+        "examples_sha256": _digest(chosen),
+        "teacher_sha256": taught,
+        "num_devices": mesh.size if mesh else 1,
     }
+
+
+def _digest(arrays: Iterable[Any]) -> str:
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()[:16]
 
 
 def make_mesh(num_devices: int, batch_size: int) -> Mesh | None:
@@ -98,15 +114,18 @@ def check_teacher(teacher: Teacher | np.ndarray | None, data: Data) -> None:
         shape = teacher.shape
     if len(shape) != 2 or shape[1] != data.num_classes:
         raise ValueError(f"the teacher's logits are of shape {list(shape)}: {data.num_classes} classes are needed")
+    if not callable(teacher) and shape[0] != len(data.train):
+        raise ValueError(f"the teacher's logits are of {shape[0]} pictures: the data set has {len(data.train)}")
 
 
 def test(test_fn: Callable[..., Any], variables: Any, data: Data, batch_size: int) -> dict[str, float]:
     """Mean loss and accuracy over the test pictures; nothing where there are none."""
-    if data.test is None:
+    if not data.test:
         return {}
     sums = {"loss": 0.0, "hits": 0.0, "count": 0.0}
     for batch in ordered_batches(data.test, min(batch_size, len(data.test)), data.frame.size):
-        sums = {name: sums[name] + float(value) for name, value in test_fn(variables, batch).items()}
+        found = test_fn(variables, _check_labels(batch, data.num_classes, least=NOBODY))
+        sums = {name: sums[name] + float(value) for name, value in found.items()}
     return {"test_loss": sums["loss"] / sums["count"], "test_accuracy": sums["hits"] / sums["count"]}
 
 
@@ -141,7 +160,7 @@ def fit(
         mesh: devices that share a batch, as `make_mesh` says.
         checkpoint_every: steps between further checkpoints; 0: none.
         test_every: epochs between tests; the last is tested in any case.
-        on_epoch: called with all rows after each epoch.
+        on_epoch: called with all rows after each epoch, and when a run goes on that has some.
 
     Raises:
         ValueError: for a teacher of other classes, fewer pictures than a batch, a checkpoint of another run or a
@@ -149,7 +168,12 @@ def fit(
         RuntimeError: if the loss is no longer finite.
         OSError: if a checkpoint cannot be saved.
     """
+    if test_every < 1 or checkpoint_every < 0:
+        raise ValueError(
+            f"test_every is {test_every}, checkpoint_every {checkpoint_every}: at least 1 and 0 are needed"
+        )
     check_teacher(teacher, data)
+    own = describe(recipe, data, seed, teacher, mesh) | dict(settings)
     live, stored = (teacher, None) if callable(teacher) else (None, teacher)
     per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
     schedule, num_steps = make_schedule(recipe, per_epoch)
@@ -163,15 +187,18 @@ def fit(
         is_tested = row["step"] == num_steps or row["epoch"] % test_every == 0
         return row | (test(test_fn, state.result, data, recipe.batch_size) if is_tested else {})
 
-    with files.locked(folder), Checkpoints(folder, describe(recipe, data, seed) | dict(settings)) as checkpoints:
+    with files.locked(folder), Checkpoints(folder, own) as checkpoints:
         state, record = _begin(checkpoints, model, recipe, data, seed)
         first, history, sums = int(state.step), record["history"], record["sums"]
+        if history:
+            on_epoch(history)
         started = time.monotonic() - record["seconds"]
         augmentations = make_augmentations(recipe.augmentations, data.frame)
         batches = train_batches(data.train, recipe.batch_size, seed, augmentations, start=first, teacher=stored)
         state, key = _place(state, mesh, PartitionSpec()), _key(seed, 1)
         for number, show in _numbers(first, num_steps):
-            state, metrics = step(state, _place(next(batches), mesh, PartitionSpec(AXIS)), key)
+            batch = _check_labels(next(batches), data.num_classes)
+            state, metrics = step(state, _place(batch, mesh, PartitionSpec(AXIS)), key)
             sums = jax.tree.map(operator.add, sums, metrics) if sums else metrics
             show(metrics)
             if ends := number % per_epoch == 0 or number == num_steps:
@@ -183,6 +210,14 @@ def fit(
             if ends:
                 on_epoch(history)
     return Trained(state, history)
+
+
+def _check_labels(batch: dict[str, np.ndarray], num_classes: int, least: int = 0) -> dict[str, np.ndarray]:
+    """The batch; ValueError if a label is none of the classes."""
+    label = batch["label"]
+    if label.min() < least or label.max() >= num_classes:
+        raise ValueError(f"labels from {label.min()} to {label.max()} do not fit {num_classes} classes")
+    return batch
 
 
 def _since(started: float) -> float:

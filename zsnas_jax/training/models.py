@@ -1,7 +1,7 @@
 """A network that can be trained: two readings of the same variables, and the first of them. N batch, H W C, K classes.
 
-A user's own is a `Model` of two Flax modules called as `module.apply(variables, image)`: one that moves its
-"batch_stats", if it has any, and one that normalises by them.
+A user's own is a `Model` of two Flax modules called as `module.apply(variables, image)` with image float[N, H, W, C] in
+[0, 1]: one that moves its "batch_stats", if it has any, and one that normalises by them.
 """
 
 from typing import Any, NamedTuple

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 from types import MappingProxyType
 
 from zsnas_jax.training.augmentations import AUGMENTATIONS
@@ -30,7 +31,8 @@ class Recipe:
         norm_momentum: share of the running statistics of batch norm that a step keeps.
         ema_decay: of an exponential moving average of weights and statistics, which then is what is evaluated; 0: off.
         teacher_weight: of the cross-entropy to a teacher's soft labels, added to that to the labels.
-        precision: of the forward and backward pass; weights, norms and the loss are float32.
+        precision: of the forward and backward pass; the weights that are kept, the statistics of norms and the loss are
+            float32.
     """
 
     source: str
@@ -51,6 +53,11 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "augmentations", tuple(self.augmentations))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.name} is {value}: a number is needed")
         positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         for name, value in positive.items():
             if not value > 0:

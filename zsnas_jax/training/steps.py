@@ -54,7 +54,7 @@ class State:
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[optax.Schedule, int]:
     """(learning rate of a step, number of steps)."""
     num_steps = max(1, round(recipe.epochs * steps_per_epoch))
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    warmup = min(round(recipe.warmup_epochs * steps_per_epoch), num_steps - 1)
     if not warmup:
         return optax.cosine_decay_schedule(recipe.learning_rate, num_steps), num_steps
     return optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warmup, num_steps), num_steps
@@ -103,13 +103,18 @@ def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     return optax.losses.softmax_cross_entropy(logits, target).mean()
 
 
+def _pixels(batch: Batch) -> jax.Array:
+    """Pictures as networks get them, float32[B, H, W, C] in [0, 1]."""
+    return batch["image"] / jnp.float32(255)
+
+
 def make_loss(
     model: Model, recipe: Recipe, num_classes: int, teacher: Teacher | None = None
 ) -> Callable[..., tuple[jax.Array, Any]]:
     """(params, rest of the variables, batch, key) to (loss, (rest of the variables, share of labels hit))."""
 
     def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-        pixels = batch["image"] / jnp.float32(255)
+        pixels = _pixels(batch)
         label = optax.smooth_labels(jax.nn.one_hot(batch["label"], num_classes), recipe.label_smoothing)
         target = {"label": label}
         if "teacher" in batch:
@@ -195,7 +200,7 @@ def make_test_step(model: Model) -> Callable[[Any, Batch], dict[str, jax.Array]]
     @jax.jit
     def test(variables: Any, batch: Batch) -> dict[str, jax.Array]:
         label, counts = batch["label"], jnp.float32(batch["label"] != NOBODY)
-        logits: jax.Array = model.evaluate.apply(variables, batch["image"])  # type: ignore[assignment]
+        logits: jax.Array = model.evaluate.apply(variables, _pixels(batch))  # type: ignore[assignment]
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))
         hits = counts * (logits.argmax(-1) == label)
         return {"loss": (losses * counts).sum(), "hits": hits.sum(), "count": counts.sum()}

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax import search_spaces
+from zsnas_jax import files, search_spaces
 from zsnas_jax.training import checkpoints
 from zsnas_jax.training.models import Model, make_model
 from zsnas_jax.training.recipes import Recipe
@@ -18,8 +18,8 @@ from zsnas_jax.training.steps import init_state
 def load(folder: str | os.PathLike[str], model: Model | None = None) -> tuple[nn.Module, Any]:
     """The network that `train_main` trained in a folder, from its last checkpoint, and its variables.
 
-    `module.apply(variables, pictures)` gives logits float[N, K] of pictures uint8[N, H, W, 3], or float in [0, 1].
-    Where the recipe averages weights, these are the averages.
+    `module.apply(variables, pictures)` gives logits float[N, K] of pictures uint8[N, H, W, 3], or float in [0, 1]; a
+    module of your own what it gives. Where the recipe averages weights, these are the averages.
 
     Args:
         folder: of the run.
@@ -41,3 +41,8 @@ def load(folder: str | os.PathLike[str], model: Model | None = None) -> tuple[nn
     image = jnp.zeros((1, own["image_size"], own["image_size"], 3), jnp.uint8)
     like = jax.eval_shape(lambda key: init_state(key, model, recipe, image), jax.random.key(0))
     return model.evaluate, jax.tree.map(jnp.asarray, checkpoints.read_state(pathlib.Path(path), like).result)
+
+
+def fingerprint(folder: str | os.PathLike[str]) -> str:
+    """What tells the last checkpoint of a run from others; FileNotFoundError if there is none."""
+    return files.sha256(checkpoints.newest(folder) / checkpoints.CHECKSUMS)[:16]
