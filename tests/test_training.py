@@ -60,7 +60,7 @@ def step_of(recipe, own=None, **kinds):
 
 def test_running_statistics_come_to_those_of_the_batch():
     own, pictures = model(), jnp.asarray(batch()["image"])
-    variables = own.init(jax.random.key(0), pictures)
+    variables = begin().variables
     follow = jax.jit(lambda variables: own.train.apply(variables, pictures, mutable=["batch_stats"]))
     for _ in range(80):
         logits, moved = follow(variables)
@@ -71,7 +71,7 @@ def test_running_statistics_come_to_those_of_the_batch():
 
 def test_the_first_step_moves_statistics_as_the_equation_says():
     own, pictures = model(), jnp.asarray(batch()["image"])
-    variables = own.init(jax.random.key(0), pictures)
+    variables = begin().variables
     _, moved = own.train.apply(variables, pictures, mutable=["batch_stats"])
     standard = (pictures / 255 - MEAN) / STD
     kernel = variables["params"]["network"]["stem"]["kernel"]
