@@ -113,7 +113,7 @@ def _teacher(path: str | None) -> tuple[Any, dict[str, Any]]:
 
 
 def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[Model, tuple[int, int]]:
-    """The network, and its parameters and FLOPs."""
+    """(the network, (its parameters, its FLOPs))."""
     if FLAGS.init not in INITIALIZERS:
         raise ValueError(f"unknown init {FLAGS.init!r}: allowed are {', '.join(INITIALIZERS)}")
     model = training.make_model(
@@ -126,10 +126,13 @@ def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[
         initializer=INITIALIZERS[FLAGS.init],
     )
     try:
-        return model, training.count_costs(model, data.frame.size)
+        num_params, num_flops = training.count_costs(model, data.frame.size)
     except TypeError as error:  # what jax says of shapes
         reason = str(error).splitlines()[0]
         raise ValueError(f"pictures of {data.frame.size} pixels do not fit space {space.name}: {reason}") from error
+    if space.num_flops:  # by the rule of the space, as everywhere
+        num_flops = int(space.num_flops(arch, data.num_classes, data.frame.size))
+    return model, (num_params, num_flops)
 
 
 def main() -> None:
