@@ -271,10 +271,10 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 def test_one_value_a_channel_is_too_few_to_train():
-    own = model()
-    variables = own.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    own, picture = model(), jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.float32)
+    variables = jax.eval_shape(own.init, jax.random.key(0), picture)
     with pytest.raises(ValueError, match="batch norm sees one value a channel: more pictures"):
-        own.train.apply(variables, jnp.zeros((1, 4, 4, 3)), mutable=["batch_stats"])
+        jax.eval_shape(lambda v, picture: own.train.apply(v, picture, mutable=["batch_stats"]), variables, picture)
 
 
 def test_devices_that_cannot_share_a_batch_are_refused():
