@@ -6,7 +6,7 @@
     done
     python perf/compare_training.py --out=benchmarks/training results/train/13714 results/train/6571 results/train/13421
 
-Half an hour on two cores.
+Half an hour on two cores with other work beside.
 """
 
 from collections.abc import Mapping
