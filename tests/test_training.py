@@ -91,7 +91,9 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", ["nasbench201", "nasbench101", pytest.param("mobilenetv2", marks=pytest.mark.slow)]
+)  # the last compiles for half a minute; that it is built for training, the next test sees
 def test_a_network_of_every_space_learns(name):
     network, arch = NETWORKS[name]
     space = search_spaces.make_space(name)._replace(make_network=lambda num_classes: network, static=lambda _: arch)
