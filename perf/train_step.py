@@ -22,7 +22,7 @@ from zsnas_jax.training import steps
 
 FLAGS = flags.FLAGS
 _USUAL = {
-    "nasbench201": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+    "nasbench201": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|",
     "mobilenetv2": mobilenetv2.TABLE_11,
 }
 flags.DEFINE_string("space", "nasbench201", "Search space.")

@@ -294,5 +294,5 @@ def space() -> SearchSpace:
         num_choices=(2,) * NUM_EDGES + (NUM_OPS,) * NUM_INTERIOR,
         num_variants=NUM_VARIANTS,
         variant_of=variant_of,
-        static=lambda arch: tuple(int(gene) for gene in np.asarray(arch)),
+        static=lambda arch: tuple(np.asarray(arch).tolist()),
     )

@@ -203,5 +203,5 @@ def space() -> SearchSpace:
         is_active=is_active,
         num_convolutions=num_convolutions,
         num_choices=(NUM_OPS,) * NUM_GENES,
-        static=lambda arch: tuple(int(gene) for gene in np.asarray(arch)),
+        static=lambda arch: tuple(np.asarray(arch).tolist()),
     )

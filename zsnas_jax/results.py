@@ -17,6 +17,12 @@ FORMAT = 1
 FILE = "results.sqlite"
 
 
+def say_differences(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
+    """Which settings of a run are not those that it left there, for an error; empty where they are the same."""
+    different = [name for name in stored.keys() | asked.keys() if stored.get(name) != asked.get(name)]
+    return "; ".join(f"{n} is {asked.get(n)!r}, there it was {stored.get(n)!r}" for n in sorted(different))
+
+
 class ResultStore:
     """Scores by (architecture, proxy), with the settings that they depend on. Use it as a context manager.
 
@@ -67,10 +73,8 @@ class ResultStore:
         stored = {name: json.loads(value) for name, value in execute("SELECT name, value FROM settings")}
         asked = json.loads(json.dumps(settings))
         if stored:
-            different = [name for name in stored.keys() | asked.keys() if stored.get(name) != asked.get(name)]
-            if different:
+            if said := say_differences(asked, stored):
                 execute("ROLLBACK")
-                said = "; ".join(f"{n} is {asked.get(n)!r}, there it was {stored.get(n)!r}" for n in sorted(different))
                 raise ValueError(f"{self.path} holds scores of other settings: {said}. Take another folder")
         else:
             rows = [(name, json.dumps(value)) for name, value in asked.items()]

@@ -1,6 +1,6 @@
 """Trains an architecture from scratch by a published recipe, and tests it.
 
-    train_main --arch=6111 --dataset=cifar10                      # a NAS-Bench-201 cell by its index, 200 epochs
+    train_main --arch=13714 --dataset=cifar10                     # a NAS-Bench-201 cell by its index, 200 epochs
     train_main --arch=results/found/report.json --recipe=nasbench201_12 --augmentations=flip,crop,cutout
     train_main --space=mobilenetv2 --arch='SuperConvK3BNRELU(...)...@224' --dataset=imagenet2012 --teacher=logits.npy
 
@@ -150,7 +150,6 @@ def main() -> None:
     own = FLAGS.benchmark_column, space, np.stack([arch]), FLAGS.dataset
     truth = report.find_truth(benchmark, *own) if benchmark else None
     teacher, said = _teacher(FLAGS.teacher)
-    training.check_teacher(teacher, data)
     settings = {"space": space.name, "arch": space.encode(arch), "dataset": FLAGS.dataset, "init": FLAGS.init, **said}
     whole = training.describe(recipe, data, FLAGS.seed, teacher, mesh) | settings
     name = pathlib.Path(FLAGS.dataset).stem
@@ -169,7 +168,7 @@ def main() -> None:
         on_epoch=train_report.make_journal(out, name),
     )
     made = train_report.make_report(whole, trained.history, costs, truth)
-    written = train_report.write_all(out, name, trained.history, made)
+    written = train_report.write_report(out, made)
     print(train_report.as_text(made))
     print(f"\nwritten: {out}/ {', '.join(written)}")
 

@@ -27,7 +27,9 @@ def make_journal(folder: str | os.PathLike[str], name: str) -> Callable[[Sequenc
     writers: list[SummaryWriter] = []
 
     def write(history: Sequence[Mapping[str, Any]]) -> None:
-        write_curves(folder, name, history)
+        rows = [{column: row.get(column) for column in COLUMNS} for row in history]
+        documents.write_csv(folder / "metrics.csv", rows)
+        plots.learning_curves(folder / "curves.png", {name: rows})
         new = history[-1:]
         if not writers:
             shutil.rmtree(folder / "tensorboard", ignore_errors=True)
@@ -40,13 +42,6 @@ def make_journal(folder: str | os.PathLike[str], name: str) -> Callable[[Sequenc
         writers[0].flush()
 
     return write
-
-
-def write_curves(folder: pathlib.Path, name: str, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes metrics.csv and curves.png."""
-    rows = [{column: row.get(column) for column in COLUMNS} for row in history]
-    documents.write_csv(folder / "metrics.csv", rows)
-    plots.learning_curves(folder / "curves.png", {name: rows})
 
 
 def make_report(
@@ -105,11 +100,7 @@ def as_text(made: Mapping[str, Any]) -> str:
     return "\n" + tabulate(list(shown.items()), tablefmt="plain", disable_numparse=True)
 
 
-def write_all(
-    folder: str | os.PathLike[str], name: str, history: Sequence[Mapping[str, Any]], made: Mapping[str, Any]
-) -> list[str]:
-    """Writes metrics.csv, curves.png and report.json, and returns their names."""
-    folder = pathlib.Path(folder)
-    write_curves(folder, name, history)
-    files.write_text(folder / "report.json", json.dumps(made, indent=2, allow_nan=False) + "\n")
+def write_report(folder: str | os.PathLike[str], made: Mapping[str, Any]) -> list[str]:
+    """Writes report.json, and returns the names of all that a run leaves: the others were written as it went on."""
+    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(made, indent=2, allow_nan=False) + "\n")
     return ["report.json", "metrics.csv", "curves.png", "checkpoints/", "tensorboard/"]

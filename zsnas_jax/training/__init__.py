@@ -1,7 +1,7 @@
 """Training a found network from scratch, by the recipes of the papers."""
 
 from zsnas_jax.training.augmentations import AUGMENTATIONS, Frame
-from zsnas_jax.training.loop import Data, Trained, check_teacher, describe, fit, make_mesh
+from zsnas_jax.training.loop import Data, Trained, describe, fit, make_mesh
 from zsnas_jax.training.models import Classifier, Model, count_costs, make_model
 from zsnas_jax.training.recipes import RECIPES, Recipe, find_recipe
 from zsnas_jax.training.trained import fingerprint, load
@@ -15,7 +15,6 @@ __all__ = [
     "Model",
     "Recipe",
     "Trained",
-    "check_teacher",
     "count_costs",
     "describe",
     "find_recipe",

@@ -3,7 +3,7 @@
 A user's own is any such function. What `cutout` takes out has the mean colour, which is 0 to the network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import functools
 import math
 from types import MappingProxyType
@@ -43,6 +43,16 @@ def crop(rng: np.random.Generator, picture: np.ndarray, pad: int) -> np.ndarray:
     return padded[top : top + height, left : left + width]
 
 
+def _draw_sizes(
+    rng: np.random.Generator, pixels: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> Iterator[tuple[int, int]]:
+    """Up to ten random (width, height): a share of the pixels between those of scale, proportions between ratio's."""
+    for _ in range(10):
+        area = pixels * rng.uniform(*scale)
+        proportion = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        yield round(math.sqrt(area * proportion)), round(math.sqrt(area / proportion))
+
+
 def resized_crop(
     rng: np.random.Generator,
     picture: np.ndarray,
@@ -52,10 +62,7 @@ def resized_crop(
 ) -> np.ndarray:
     """A random part of random area and proportions, resized to size x size; the middle, if ten draws do not fit."""
     height, width = picture.shape[:2]
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        proportion = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * proportion)), round(math.sqrt(area / proportion))
+    for w, h in _draw_sizes(rng, height * width, scale, ratio):
         if 0 < w <= width and 0 < h <= height:
             left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
             return resize(picture, size, (left, top, left + w, top + h))
@@ -98,10 +105,7 @@ def erasing(
     if rng.random() >= probability:
         return picture
     height, width = picture.shape[:2]
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        proportion = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
-        w, h = round(math.sqrt(area * proportion)), round(math.sqrt(area / proportion))
+    for w, h in _draw_sizes(rng, height * width, scale, ratio=(0.3, 1 / 0.3)):
         if 0 < w < width and 0 < h < height:
             top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
             noise = frame.mean + frame.std * rng.standard_normal((h, w, 3))

@@ -10,7 +10,8 @@ import grain
 import numpy as np
 
 from zsnas_jax.datasets import Examples
-from zsnas_jax.training.augmentations import Augmentation, centre_crop
+from zsnas_jax.datasets.crops import centre_crop
+from zsnas_jax.training.augmentations import Augmentation
 
 NOBODY = -1
 """The label of what fills up the last batch of a test."""

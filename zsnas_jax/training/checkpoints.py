@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from zsnas_jax import files
+from zsnas_jax.results import say_differences
 
 CHECKSUMS = "sha256.json"
 _TEMPORARY = "*.orbax-checkpoint-tmp*"
@@ -87,10 +88,7 @@ class Checkpoints:
             return None
         path = steps[max(steps)]
         meta = read_meta(path)
-        stored = meta["settings"]
-        different = sorted(n for n in stored.keys() | self.settings.keys() if stored.get(n) != self.settings.get(n))
-        if different:
-            said = "; ".join(f"{n} is {self.settings.get(n)!r}, there it was {stored.get(n)!r}" for n in different)
+        if said := say_differences(self.settings, meta["settings"]):
             raise ValueError(f"{path} is of another run: {said}. Take another folder")
         return read_state(path, like), meta
 

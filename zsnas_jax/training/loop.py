@@ -68,7 +68,11 @@ def describe(
     """What a run's checkpoints say of it beside what the caller says: JSON values.
 
     Sixteen of the pictures stand for all, and of the logits; of a teacher that is a function, that there is one.
+
+    Raises:
+        ValueError: for a teacher of other classes or pictures than the data.
     """
+    _check_teacher(teacher, data)
     some = np.linspace(0, max(len(data.train) - 1, 0), 16).astype(int)[: 16 * len(data.train)]
     chosen = [part for picture, label in map(data.train.__getitem__, some) for part in (picture, np.int64(label))]
     taught = "a function" if callable(teacher) else None if teacher is None else _digest(teacher[i] for i in some)
@@ -103,7 +107,7 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh | None:
     return Mesh(np.asarray(jax.devices()[:num_devices]), (AXIS,)) if num_devices > 1 else None
 
 
-def check_teacher(teacher: Teacher | np.ndarray | None, data: Data) -> None:
+def _check_teacher(teacher: Teacher | np.ndarray | None, data: Data) -> None:
     """Raises ValueError if a teacher, or its stored logits, knows other classes than the data."""
     if teacher is None:
         return
@@ -172,7 +176,6 @@ def fit(
         raise ValueError(
             f"test_every is {test_every}, checkpoint_every {checkpoint_every}: at least 1 and 0 are needed"
         )
-    check_teacher(teacher, data)
     own = describe(recipe, data, seed, teacher, mesh) | dict(settings)
     live, stored = (teacher, None) if callable(teacher) else (None, teacher)
     per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)

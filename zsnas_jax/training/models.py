@@ -37,7 +37,7 @@ class Classifier(nn.Module):
         """Logits float[N, K] of pictures uint8[N, H, W, C], or float[N, H, W, C] in [0, 1]."""
         pixels = image / jnp.float32(255) if image.dtype == jnp.uint8 else image
         standard = (pixels - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-        return self.network(standard.astype(image.dtype if image.dtype != jnp.uint8 else jnp.float32), self.arch)
+        return self.network(standard.astype(pixels.dtype), self.arch)
 
 
 class Model(NamedTuple):
