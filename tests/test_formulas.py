@@ -16,7 +16,7 @@ from zsnas_jax.marks import Features, LayerOutput, Site
 from zsnas_jax.proxies.activation import code_agreement
 from zsnas_jax.reading import Reading, read
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.subject import Observation
+from zsnas_jax.subject import Observation, run
 from zsnas_jax.treatments import Treatment
 
 KEY = jax.random.key(0)
@@ -105,6 +105,25 @@ def test_jaccor_netsens_and_epe_are_their_formulas():
     classes = [np.abs(correlation[np.ix_(label == c, label == c)]) for c in range(5)]
     expected = sum(abs(np.log(c + k).sum()) for c in classes)
     np.testing.assert_allclose(proxies.epe().score(reading_of_jacobian(jacobian, label)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_classes", [3, 20])  # fewer and more than the 16 channels before the pooling
+def test_dyniso_is_its_formula_over_nonzero_singular_values(num_classes):
+    net, data = Net(num_classes), batch(4)
+    subject = tiny.subject(net, variables(net), data)
+    shifted = lambda shift: run(subject, data.image + shift).logits
+    jacobian = np.asarray(jax.jit(jax.jacrev(shifted))(jnp.zeros((8, 8, 2)))).reshape(4, num_classes, -1)
+    values = np.linalg.svd(jacobian, compute_uv=False)[:, : min(num_classes, 16)]
+    assert (values > 1e-3 * values.max(1, keepdims=True)).all()  # the others are rounding
+    v = np.log(values).mean(1)
+    np.testing.assert_allclose(score(["dyniso"], net, data)[0], -(v + np.exp(-v)).mean(), rtol=1e-4)
+
+
+def test_dyniso_of_a_network_without_a_path_is_undefined():
+    net = Net(20)
+    dead = jax.tree.map(jnp.zeros_like, variables(net))
+    dead_score = lambda: scoring.score_module(KEY, net, dead, batch(), proxies=[proxies.dyniso()])
+    assert np.asarray(jax.jit(dead_score)())[0] == -np.inf
 
 
 def test_epe_with_more_than_a_hundred_classes():

@@ -152,6 +152,17 @@ def test_a_row_with_two_readings_stands_twice_beside_one_figure():
         assert columns["phi"] == columns["phi_bn"] and len(cells) == 2 * len(columns["phi"])
 
 
+def test_a_second_reading_may_be_another_run():
+    table = paper_tables.make_table(4, BASE)
+    runs = {
+        name: [c.run for c in table.cells if c.row == "EPE" and c.score == name] for name in ("epe", "epe:resample")
+    }
+    resampled = [run and run._replace(settings=dataclasses.replace(run.settings, resample=True)) for run in runs["epe"]]
+    assert runs["epe:resample"] == resampled and None in resampled  # the summaries
+    steps = paper_tables.plan([table], ["cifar100"])
+    assert [step.proxies for step in steps if step.run.settings.resample] == [("epe",)]
+
+
 # Lines
 
 

@@ -77,7 +77,7 @@ def test_the_binary_writes_tables_and_the_comparison(tables):
     folder, _, said = tables
     rows = {row["score"]: row for row in rows_of(folder / "out", "table2")}
     assert {score for score, row in rows.items() if row["ours"]} == {"params", "pnorm"}
-    assert "table 2: 2 of 33 rows done" in said and "suite_zero: 2 of 3 proxies compared" in said
+    assert "table 2: 2 of 34 rows done" in said and "suite_zero: 2 of 3 proxies compared" in said
     assert "run 2 of 2: cifar10, batch 4, kaiming_uniform, expb2t: pnorm; 20 architectures" in said
     assert "written: out/ table2.md, table2.csv, suite_zero.md, suite_zero.csv" in said
     text = (folder / "out" / "table2.md").read_text()

@@ -6,6 +6,8 @@ Axes: N samples of the batch, D response features, L layers of the network.
 import jax
 import jax.numpy as jnp
 
+from zsnas_jax import linalg
+
 
 def correlation_matrix(responses: jax.Array) -> jax.Array:
     """Pearson correlation between the samples of a batch.
@@ -74,6 +76,6 @@ def log_determinant(matrices: jax.Array, log_weights: jax.Array, count_exponent:
     weights = jnp.exp(log_weights - largest)
     total = jnp.dot(weights, num_sites(matrices), precision=jax.lax.Precision.HIGHEST)
     kernel = jnp.tensordot(weights, matrices, axes=1, precision=jax.lax.Precision.HIGHEST)
-    log_det = jnp.linalg.slogdet(kernel / jnp.where(total > 0, total, 1.0))[1]
+    log_det = linalg.log_abs_det(kernel / jnp.where(total > 0, total, 1.0))
     score = log_det + count_exponent * num_samples * (jnp.log(jnp.where(total > 0, total, 1.0)) + largest)
     return jnp.where(total > 0, score, -jnp.inf)

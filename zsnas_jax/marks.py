@@ -67,6 +67,13 @@ class LayerOutput(Mark):
 class Features(Mark):
     """Marks the feature map before global pooling."""
 
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ..., C], unchanged; moved by the slot "shift" where a reading hands one."""
+        self.observe(x, 1.0)
+        shift = slot_of(self, "shift")
+        return x if shift is None else x + shift
+
 
 class NormInput(Mark):
     """Stands where a norm is applied; it is never called.

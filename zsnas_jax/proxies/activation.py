@@ -10,6 +10,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
 from zsnas_jax.reading import Reading
 from zsnas_jax.subject import total
@@ -33,7 +34,7 @@ def naswot() -> Proxy:
 
     Source: Mellor et al., ICML 2021.
     """
-    score = lambda r: jnp.linalg.slogdet(total(r.observed["codes"]))[1]
+    score = lambda r: linalg.log_abs_det(total(r.observed["codes"]))
     return Proxy("naswot", score, frozenset(), {}, _NASWOT, observe={"codes": code_agreement})
 
 

@@ -22,7 +22,18 @@ from zsnas_jax.proxies import make_proxies
 from zsnas_jax.reproduction import comparison
 from zsnas_jax.reproduction.comparison import Line, Outcome
 from zsnas_jax.reproduction.materials import Materials
-from zsnas_jax.reproduction.tables import GROUPS, OTHER_READINGS, TABLES, Cell, Run, Step, Table, find_vote, plan
+from zsnas_jax.reproduction.tables import (
+    GROUPS,
+    OTHER_READINGS,
+    TABLES,
+    Cell,
+    Run,
+    Step,
+    Table,
+    find_vote,
+    plan,
+    proxy_of,
+)
 from zsnas_jax.results import ResultStore
 from zsnas_jax.votes import vote
 
@@ -154,7 +165,7 @@ class Study:
             experts = {expert: self.scores(run, expert, num_archs) for expert in ballot.experts}
             found = {expert: values for expert, values in experts.items() if values is not None}
             return vote(ballot, found) if len(found) == len(experts) else None
-        known, names = self._scores[run].get(name, {}), self._names[:num_archs]
+        known, names = self._scores[run].get(proxy_of(name), {}), self._names[:num_archs]
         return np.array([known[arch] for arch in names]) if all(arch in known for arch in names) else None
 
     def outcome(self, table: Table, cell: Cell) -> Outcome | None:
@@ -205,7 +216,7 @@ class Study:
             columns.setdefault(run.dataset, []).extend(names)
         lacks = {dataset: self.materials.lack(dataset) for dataset in columns}
         rows = {cell.row for cell in table.cells}
-        notes = [f"{row} has two readings: {what}" for row, (_, what) in OTHER_READINGS.items() if row in rows]
+        notes = [f"{row} has two readings: {other.why}" for row, other in OTHER_READINGS.items() if row in rows]
         notes += [f"{', '.join(columns[dataset])} left out: {lack}" for dataset, lack in lacks.items() if lack]
         for dataset in columns if any(cell.score == paper.VALIDATION_ACCURACY for cell in table.cells) else ():
             if not lacks[dataset] and self.materials.validation_column(dataset) is None:
@@ -226,10 +237,10 @@ class Study:
                     "condition": ", ".join(columns),
                     "pictures": pictures.name,
                     "SHA-256 of the file": pictures.sha256 or "",
-                    "SHA-256 of the batch": stored["batch_sha256"],
+                    "SHA-256 of the batch": "" if settings.resample else stored["batch_sha256"],
                     "accuracy": self.materials.accuracy_column(run.dataset) or "",
                     "classes": stored["num_classes"],
-                    "batch": settings.batch_size,
+                    "batch": f"{settings.batch_size}, one each" if settings.resample else settings.batch_size,
                     "initialisation": settings.init,
                     "weighting": settings.weighting,
                     "seed": settings.seed,

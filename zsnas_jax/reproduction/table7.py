@@ -35,6 +35,9 @@ GROUPS = (
 )
 """As `zsnas_jax.reproduction.tables.GROUPS`, with what `OWN` needs."""
 
+_SECOND_READINGS = tuple(row for row, other in OTHER_READINGS.items() if not other.changes)
+"""Those that need no run of their own."""
+
 _HEADING = """# Table 7 of the WRCor paper: NAS-Bench-101 beside NAS-Bench-201
 
 The first {num_archs:,} cells of each in published order. **{done} of {total} rows done.**
@@ -78,7 +81,8 @@ def _rows() -> list[tuple[str, str]]:
     rows = []
     for row, score in paper.NAMES.items():
         flipped = [name for name in judges.FLIPPED if name.partition(":")[0] == score]
-        rows += [(row, name) for name in (score, *OTHER_READINGS.get(row, ())[:1], *flipped)]
+        other = [OTHER_READINGS[row].score] if row in _SECOND_READINGS else []
+        rows += [(row, name) for name in (score, *other, *flipped)]
     return rows + [("", score) for score in OWN]
 
 
@@ -216,7 +220,7 @@ def _write(setup: Setup, lines: Sequence[Line]) -> str:
 
 def _notes(setup: Setup, lines: Sequence[Line]) -> list[str]:
     """Where scores come from, and why rows are empty."""
-    notes = [f"{row} has two readings: {what}" for row, (_, what) in OTHER_READINGS.items()]
+    notes = [f"{row} has two readings: {OTHER_READINGS[row].why}" for row in _SECOND_READINGS]
     if setup.from_shipped and setup.shipped:
         named = f"{setup.shipped.name}, SHA-256 {setup.shipped.checksum}"
         notes.append(f"{NASBENCH201} from {named}: {', '.join(setup.from_shipped)}")

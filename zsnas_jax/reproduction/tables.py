@@ -53,10 +53,33 @@ _CONDITIONS: Mapping[int, Mapping[str, tuple[str, Mapping[str, Any]]]] = Mapping
 )
 """Column of a table to data set and settings. Table 3 varies by row."""
 
-OTHER_READINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"Phi": ("phi_bn", "phi leaves norms out, as its formula says; phi_bn keeps batch norm")}
+
+class OtherReading(NamedTuple):
+    """A second way to read what the paper says of a row.
+
+    Attributes:
+        score: ours, `PROXY` or `PROXY:HOW`.
+        changes: what it changes of the settings.
+        why: how it differs from the first.
+    """
+
+    score: str
+    changes: Mapping[str, Any]
+    why: str
+
+
+OTHER_READINGS: Mapping[str, OtherReading] = MappingProxyType(
+    {
+        "Phi": OtherReading("phi_bn", {}, "phi leaves norms out, as its formula says; phi_bn keeps batch norm"),
+        "EPE": OtherReading(
+            "epe:resample",
+            {"resample": True},
+            "epe sees one batch, as all scores do; epe:resample a batch of its own for every architecture, so that the "
+            "number of pictures that share a class varies, which with 100 classes is noise",
+        ),
+    }
 )
-"""Row of the paper that can be read in two ways to (our score of the second, how they differ)."""
+"""Rows of the paper that can be read in two ways."""
 
 _SUMMARIES = ("avg.", "std.")
 _VOTES = tuple(name for name in paper.NAMES.values() if name in VOTES)
@@ -69,6 +92,11 @@ def find_vote(score: str) -> Vote | None:
     return make_vote(name, method or None) if name in VOTES else None
 
 
+def proxy_of(score: str) -> str:
+    """The proxy of a score that is no vote: `epe` of `epe:resample`."""
+    return score.partition(":")[0]
+
+
 class Run(NamedTuple):
     """Pictures, by the data set that they are of, and settings."""
 
@@ -76,7 +104,9 @@ class Run(NamedTuple):
     settings: ScoreSettings
 
     def __str__(self) -> str:
-        return f"{self.dataset}, batch {self.settings.batch_size}, {self.settings.init}, {self.settings.weighting}"
+        settings = self.settings
+        batches = f"batch {settings.batch_size}" + (" each" if settings.resample else "")
+        return f"{self.dataset}, {batches}, {settings.init}, {settings.weighting}"
 
 
 class Cell(NamedTuple):
@@ -99,7 +129,7 @@ class Cell(NamedTuple):
         """The proxies that it is computed from."""
         if ballot := find_vote(self.score):
             return ballot.experts
-        return () if self.score == paper.VALIDATION_ACCURACY else (self.score,)
+        return () if self.score == paper.VALIDATION_ACCURACY else (proxy_of(self.score),)
 
 
 class Table(NamedTuple):
@@ -153,16 +183,20 @@ def _weighting_cells(figures: Mapping[tuple[str, str], float], base: ScoreSettin
 def _condition_cells(number: int, figures: Mapping[tuple[str, str], float], base: ScoreSettings) -> list[Cell]:
     """A row a score, and one its other reading, a column a condition; then the votes by other methods."""
     rows = dict.fromkeys(row for row, _ in figures)
-    runs = {
-        column: Run(dataset, dataclasses.replace(base, **changes))
-        for column, (dataset, changes) in _CONDITIONS[number].items()
-    }
     others = [make_vote(name, method).name for method in _OTHER_METHODS for name in _VOTES]
-    named = [(row, score) for row in rows for score in (paper.NAMES[row], *OTHER_READINGS.get(row, ())[:1])]
+    named: list[tuple[str, str, Mapping[str, Any]]] = []
+    for row in rows:
+        named.append((row, paper.NAMES[row], {}))
+        if other := OTHER_READINGS.get(row):
+            named.append((row, other.score, other.changes))
+    named += [("", name, {}) for name in others]
+    conditions = _CONDITIONS[number]
     cells = []
-    for row, score in named + [("", name) for name in others]:
-        cells += [Cell(row, column, run, score) for column, run in runs.items()]
-        if len(runs) > 1 and row:
+    for row, score, changes in named:
+        for column, (dataset, condition) in conditions.items():
+            run = Run(dataset, dataclasses.replace(base, **{**condition, **changes}))
+            cells.append(Cell(row, column, run, score))
+        if len(conditions) > 1 and row:
             cells += [Cell(row, column, None, score) for column in _SUMMARIES]
     return cells
 
