@@ -87,7 +87,9 @@ def test_figures_are_read_as_they_are_printed():
 
 
 def test_the_tables_vary_what_the_paper_varies():
-    runs = {number: paper_tables.make_table(number, BASE).runs for number in paper_tables.TABLES}
+    every = {number: paper_tables.make_table(number, BASE).runs for number in paper_tables.TABLES}
+    assert [len(every[number]) for number in (2, 3, 4, 5, 6)] == [2, 4, 6, 6, 6]  # EPE's second reading resamples
+    runs = {number: [run for run in every[number] if not run.settings.resample] for number in every}
     assert [len(runs[number]) for number in (2, 3, 4, 5, 6)] == [1, 4, 3, 3, 3]
     assert {run.settings.weighting for run in runs[3]} == {"linear", "quad", "expb2t", "expt2b"}
     assert [run.dataset for run in runs[4]] == ["cifar10", "cifar100", "imagenet16_120"]
@@ -240,7 +242,7 @@ def test_its_document_names_data_seeds_and_time(finished):
         "jax",
     ):
         assert part in text, part
-    seconds = float(re.search(r"([\d.]+) on cpu *\|\n\nSeconds", text).group(1))
+    seconds = float(re.search(r"([\d.]+) on cpu *\|\n", text).group(1))
     assert seconds > 0
     assert "rows without a figure of ours: pgnorm, snip, grasp" in text
 
@@ -290,7 +292,7 @@ def test_complete_tables_hold_every_figure(tmp_path, monkeypatch):
     said = []
     made = study.reproduce(tables, with_all, say=said.append)
     assert not made.failures
-    for table, rows in zip(tables, (33, 5, 153, 153, 153), strict=True):
+    for table, rows in zip(tables, (34, 5, 158, 158, 158), strict=True):
         assert f"table {table.number}: {rows} of {rows} rows done" in said
         assert "left out" not in (tmp_path / f"table{table.number}.md").read_text()
     run = next(iter(tables[0].runs))

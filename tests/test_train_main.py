@@ -101,7 +101,7 @@ def scalars(folder):
 
 def test_tensorboard_reads_every_epoch_once(trained):
     found = scalars(trained[0])
-    tags = ("learning/rate", "train/loss", "train/accuracy", "test/loss", "test/accuracy", "seconds")
+    tags = ("learning_rate", "train/loss", "train/accuracy", "test/loss", "test/accuracy", "seconds")
     assert sorted(found) == sorted((tag, step) for tag in tags for step in (5, 10, 15))
 
 

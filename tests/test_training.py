@@ -251,6 +251,11 @@ def test_a_teacher_with_other_classes_is_refused(tmp_path):
         training.fit(tmp_path, model(), RECIPE, data(), teacher=np.zeros((39, 4)))
 
 
+def test_a_network_with_other_classes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the network's logits are of 4 classes: the data has 6"):
+        training.fit(tmp_path, model(), RECIPE, data()._replace(num_classes=6))
+
+
 def test_labels_beyond_the_classes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"labels from \d to [4-7] do not fit 4 classes"):
         training.fit(tmp_path, model(), RECIPE, data()._replace(train=examples(num_classes=8)))

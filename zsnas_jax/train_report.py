@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -38,7 +39,7 @@ def make_journal(folder: str | os.PathLike[str], name: str) -> Callable[[Sequenc
         for row in new:
             for measure in COLUMNS[2:]:
                 if row.get(measure) is not None:
-                    writers[0].add_scalar(measure.replace("_", "/", 1), row[measure], row["step"])
+                    writers[0].add_scalar(re.sub("^(train|test)_", r"\1/", measure), row[measure], row["step"])
         writers[0].flush()
 
     return write

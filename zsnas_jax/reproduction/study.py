@@ -211,9 +211,9 @@ class Study:
 
     def _notes(self, table: Table, lines: Sequence[Line]) -> list[str]:
         """Why rows stand twice, and why some are empty."""
-        columns: dict[str, list[str]] = {}
+        columns: dict[str, dict[str, None]] = {}
         for run, names in table.runs.items():
-            columns.setdefault(run.dataset, []).extend(names)
+            columns.setdefault(run.dataset, {}).update(dict.fromkeys(names))
         lacks = {dataset: self.materials.lack(dataset) for dataset in columns}
         rows = {cell.row for cell in table.cells}
         notes = [f"{row} has two readings: {other.why}" for row, other in OTHER_READINGS.items() if row in rows]

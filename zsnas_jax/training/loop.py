@@ -167,8 +167,8 @@ def fit(
         on_epoch: called with all rows after each epoch, and when a run goes on that has some.
 
     Raises:
-        ValueError: for a teacher of other classes, fewer pictures than a batch, a checkpoint of another run or a
-            damaged one, or a folder that another process works on.
+        ValueError: for a network or a teacher of other classes, fewer pictures than a batch, a checkpoint of another
+            run or a damaged one, or a folder that another process works on.
         RuntimeError: if the loss is no longer finite.
         OSError: if a checkpoint cannot be saved.
     """
@@ -235,7 +235,11 @@ def _begin(checkpoints: Checkpoints, model: Model, recipe: Recipe, data: Data, s
     """The state to go on from, and what was written down with it."""
     image = jnp.zeros((1, data.frame.size, data.frame.size, 3), jnp.uint8)
     init = lambda: init_state(_key(seed, 0), model, recipe, image)
-    found = checkpoints.restore(jax.eval_shape(init))
+    shapes = jax.eval_shape(init)
+    width = jax.eval_shape(model.evaluate.apply, shapes.result, image).shape[-1]
+    if width != data.num_classes:
+        raise ValueError(f"the network's logits are of {width} classes: the data has {data.num_classes}")
+    found = checkpoints.restore(shapes)
     return found or (init(), {"history": [], "sums": {}, "seconds": 0.0})
 
 
