@@ -80,18 +80,17 @@ def netsens() -> Proxy:
 
 
 def dyniso(*, num_samples: int = 8) -> Proxy:
-    """DynIso = -mean_n (v_n + exp(-v_n)), v_n the mean logarithm of the nonzero singular values of J_n.
+    """DynIso = -mean_n (v_n + exp(-v_n)), v_n = mean_k log max(s_nk, t max_k s_nk), s_n the singular values of J_n.
 
     J_n, K x D, is the Jacobian of the logits of picture n with respect to a shift that all pictures share. No labels.
-    A singular value is zero up to D times float32's epsilon of the largest. -inf where one J_n has none that is not.
-    Costs num_samples times as many backward passes as J_n can have rank: K, or the channels of `Features` if these
-    are fewer.
+    t = D times float32's epsilon: below it is rounding. -inf where one J_n is zero. Costs num_samples times as many
+    backward passes as J_n can have rank: K, or the channels of `Features` if these are fewer.
 
     Args:
         num_samples: the first rows of the batch that are run, alone; all rows of a smaller batch.
 
-    Source: WRCor paper, Table 2. Deviation: it asks for full rank, which no network has that ends in fewer channels
-    than classes, as NAS-Bench-201's do (64) with 100; where J_n has it, this is the paper's formula.
+    Source: WRCor paper, Table 2. Deviation: t. The paper asks for full rank, which no network has that ends in fewer
+    channels than classes, as NAS-Bench-201's do (64) with 100; where J_n has it, this is the paper's formula.
     """
     if num_samples < 1:
         raise ValueError(f"dyniso with num_samples={num_samples}: at least 1 is needed")
@@ -104,9 +103,10 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
         # Several ways back at a time: a GPU is idle in one of a few pictures, and a CPU is a third faster.
         rows = lax.map(lambda direction: pullback(direction)[0].sum(0).ravel(), directions, batch_size=8)
         values = jax.vmap(linalg.singular_values)(rows.reshape(*basis.shape[:2], -1))
-        nonzero = values > values.max(1, keepdims=True) * rows.shape[-1] * jnp.finfo(rows.dtype).eps
-        v = jnp.log(jnp.where(nonzero, values, 1.0)).sum(1) / nonzero.sum(1)
-        return jnp.where(nonzero.any(1).all(), -(v + jnp.exp(-v)).mean(), -jnp.inf)
+        values = jnp.pad(values, ((0, 0), (0, logits.shape[1] - values.shape[1])))  # what no direction moves
+        largest = values.max(1, keepdims=True)
+        v = jnp.log(jnp.maximum(values, largest * rows.shape[-1] * jnp.finfo(rows.dtype).eps)).mean(1)
+        return jnp.where((largest > 0).all(), -(v + jnp.exp(-v)).mean(), -jnp.inf)
 
     return Proxy("dyniso", score, frozenset(), {"num_samples": num_samples}, "Jing et al., WRCor, Table 2")
 
