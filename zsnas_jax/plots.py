@@ -229,7 +229,8 @@ def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Ma
             for split, line, width in (("train", "--", 0.8), ("test", "-", 1.8)):
                 known = [row for row in history if row.get(f"{split}_{measure}") is not None]
                 epochs, values = [row["epoch"] for row in known], [scale * row[f"{split}_{measure}"] for row in known]
-                [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=".", ms=4, label=f"{name}, {split}")
+                dots = "." if len(known) <= 50 else ""  # more of them would hide the line
+                [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=dots, ms=4, label=f"{name}, {split}")
                 drawn.set_color(_COLOURS[j % len(_COLOURS)])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
