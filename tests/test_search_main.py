@@ -10,13 +10,9 @@ import sys
 import time
 
 import conftest
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from tqdm import tqdm
 
-from zsnas_jax import search, search_report
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.search import seeds
 from zsnas_jax.search_spaces import nasbench201
@@ -270,73 +266,6 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
 # --- functions
 
 
-def test_a_state_survives_its_bytes():
-    strategy = search.reinforce(SPACE, num_reference=2)
-    state = search.run(jax.random.key(3), strategy, lambda arch: arch.sum(), 4)
-    like = jax.eval_shape(lambda: search.start(jax.random.key(0), strategy, lambda arch: arch.sum(), 4))
-    again = seeds.unpack(seeds.pack(state), like)
-    assert jax.tree.structure(again) == jax.tree.structure(state)
-    for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
-        assert one.dtype == other.dtype and jnp.all(one == other)
-    with pytest.raises(ValueError, match="does not fit this version of the search"):
-        seeds.unpack(seeds.pack((jnp.zeros(3),)), like)
-
-
-def live_search(space, strategy):
-    """Of 6 architectures in chunks of 4."""
-    score_fn = lambda arch: arch.sum().astype(jnp.float32)
-    return seeds.Search(jax.random.key(0), space, strategy, score_fn, ("sum",), 6, 4, 1)
-
-
-def test_chunks_of_any_length_are_one_program_and_a_stop_between_them_changes_nothing(tmp_path, monkeypatch):
-    running = live_search(SPACE, search.evolution(SPACE, population_size=3, tournament_size=2))
-    built, build = [], seeds._compile
-    monkeypatch.setattr(seeds, "_compile", lambda search, given: built.append(search) or build(search, given))
-    with seeds.SearchStore(tmp_path / "whole", {}) as store:
-        whole, _ = seeds.run_seeds(store, running, 2)
-    assert len(built) == 1
-
-    class Stop(Exception):
-        pass
-
-    class StoppedBar(tqdm):
-        def set_postfix_str(self, *args, **kwargs):  # called behind the first commit
-            raise Stop
-
-    with seeds.SearchStore(tmp_path / "stopped", {}) as store, pytest.raises(Stop):
-        seeds.run_seeds(store, running, 2, progress=StoppedBar)
-    with seeds.SearchStore(tmp_path / "stopped", {}) as store:
-        assert len(store.get("sum")) > 0
-        again, num_now = seeds.run_seeds(store, running, 2)
-    assert num_now == 8
-    for one, other in zip(whole[:4], again[:4], strict=True):  # all but the seconds
-        np.testing.assert_array_equal(one, other)
-
-
-def test_live_seeds_take_scores_from_those_before(tmp_path):
-    few = SPACE._replace(sample=lambda key: SPACE.from_index(jax.random.randint(key, (), 0, 5)))
-    running = live_search(few, search.random_search(few))
-    with seeds.SearchStore(tmp_path, {}) as store:
-        explored, num_now = seeds.run_seeds(store, running, 3)
-        assert (
-            len(store.get("sum")) == explored.is_new.sum() == len(np.unique(explored.archs.reshape(-1, 6), axis=0)) <= 5
-        )
-        assert num_now == 18 and [len(row) for row in explored.seconds] == [2, 2, 2]
-        again, num_now = seeds.run_seeds(store, running, 3)
-        assert num_now == 0
-        np.testing.assert_array_equal(again.scores, explored.scores)
-        assert len(seeds.run_seeds(store, running, 2)[0].scores) == 2
-
-
-def test_a_store_that_fails_says_so(tmp_path):
-    with seeds.SearchStore(tmp_path, {}) as store:
-        store._connection.close()
-        with pytest.raises(ValueError, match="results.sqlite is damaged or not a results file"):
-            store.groups()
-        with pytest.raises(OSError, match="cannot write .*results.sqlite"):
-            store.commit(seeds.Group(0, 1, [], b""), (), {})
-
-
 def test_a_weighted_vote_is_searched_as_one_score(folder):
     flags = ["--vote=quintet", "--num_architectures=70"]
     columns = dict(np.load(folder / "table.npz"))
@@ -354,11 +283,3 @@ def test_a_weighted_vote_is_searched_as_one_score(folder):
         0.5,
         0.25,
     ]
-
-
-def test_means_over_seeds_leave_out_what_is_not_finite():
-    values = np.array([[1.0, -np.inf, -np.inf], [3.0, 4.0, -np.inf]])
-    means = search_report.resampled_means(values)
-    np.testing.assert_array_equal(means[0], [2, 4, np.nan])
-    assert len(means) == 1001 and means[1:, 0].min() == 1 and means[1:, 0].max() == 3
-    assert len(search_report.resampled_means(values[:1])) == 1

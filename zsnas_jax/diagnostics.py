@@ -4,7 +4,8 @@ A proxy that only counts non-linear operations ranks a space well and fails wher
 many of them its scores may rise as accuracies fall, the negative correlation of NCD. Pooled over the space nothing of
 it is seen; the correlation inside each group of equally many convolutions shows it. Axes: A architectures.
 
-Source: NCD, "Zero-Shot NAS and Negative Correlation", ICCV 2025, Figures 3 and 4.
+Source: Kang et al., "Beyond the Limits: Overcoming Negative Correlation of Activation-Based Training-Free NAS" (NCD),
+ICCV 2025, Figures 3 and 4.
 """
 
 from collections.abc import Mapping

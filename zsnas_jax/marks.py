@@ -167,3 +167,6 @@ def is_site(module: nn.Module, method_name: str) -> bool:
 
 Observers = Mapping[type[Mark], Mapping[str, Callable[[jax.Array], Any]]]
 """Class of marks to the statistics wanted there: name to a function of what the mark shows."""
+
+WHOLE_FEATURES: Observers = {Features: {"features": lambda x: x}}
+"""The feature map before global pooling, as it is."""

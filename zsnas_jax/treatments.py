@@ -7,9 +7,9 @@ A network with a field `treatment` applies it itself, as those of `search_spaces
 from outside: its `nn.BatchNorm` calls normalise as the treatment says, always by the statistics of the batch they see,
 and its `nn.Conv` calls are masked. Its activations are functions that nobody can intercept: they stay.
 
-Axes: N batch, H W C. Source: "Zero-Shot NAS and Negative Correlation" (NCD), ICCV 2025. Its supplement leaves the mask
-open; ours is the reading that works: one Bernoulli draw per element and sample, the stem's input included, no
-rescaling.
+Axes: N batch, H W C. Source: Kang et al., "Beyond the Limits: Overcoming Negative Correlation of Activation-Based
+Training-Free NAS" (NCD), ICCV 2025. Its supplement leaves the mask open; ours is the reading that works: one Bernoulli
+draw per element and sample, the stem's input included, no rescaling.
 """
 
 from collections.abc import Callable, Mapping

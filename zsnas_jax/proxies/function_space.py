@@ -12,7 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.marks import Features, LayerOutput, NormInput, Observers
+from zsnas_jax.marks import WHOLE_FEATURES, LayerOutput, NormInput, Observers
 from zsnas_jax.proxies.weights import map_kernels
 from zsnas_jax.reading import Reading
 from zsnas_jax.subject import Pass, Subject, run
@@ -34,16 +34,13 @@ def _features(passed: Pass, subject: Subject) -> jax.Array:
     return value.reshape(len(passed.logits), -1)
 
 
-_OBSERVE: Observers = {Features: {"features": lambda x: x}}
-
-
 def phi_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Phi with given noise, see `phi`."""
     base, direction = noise
     treatment = subject.treatment.unmasked("identity")
     params = map_kernels(lambda w: w, subject.params, biases=jnp.zeros_like)
     both = jnp.concatenate([base + _NOISE * direction, base])
-    passed = run(subject, both, params=params, treatment=treatment, observe=_OBSERVE, rescale=True)
+    passed = run(subject, both, params=params, treatment=treatment, observe=WHOLE_FEATURES, rescale=True)
     features = _features(passed, subject)
     difference = jnp.abs(features[: len(base)] - features[len(base) :]).sum()
     return jax.nn.softplus(jnp.log(difference) + passed.log_scale)
@@ -72,7 +69,7 @@ def phi_bn() -> Proxy:
 
     def score(reading: Reading) -> jax.Array:
         base, direction = _draw_noise(reading.subject)
-        features = lambda image: _features(run(reading.subject, image, observe=_OBSERVE), reading.subject)
+        features = lambda image: _features(run(reading.subject, image, observe=WHOLE_FEATURES), reading.subject)
         perturbed, clean = lax.map(features, jnp.stack([base + _NOISE * direction, base]))
         return jnp.log1p(jnp.abs(perturbed - clean).sum())
 
@@ -83,7 +80,7 @@ def zen_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Ar
     """Zen with given noise, see `zen`."""
     base, direction = noise
     is_batch_norm = subject.treatment.norm == "bn"
-    observe: Observers = {**_OBSERVE, **({NormInput: {"variance": lambda v: v}} if is_batch_norm else {})}
+    observe: Observers = {**WHOLE_FEATURES, **({NormInput: {"variance": lambda v: v}} if is_batch_norm else {})}
 
     def look(image: jax.Array) -> Any:
         passed = run(subject, image, observe=observe)
@@ -115,7 +112,7 @@ def bt_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Arr
     """BT with given noise, see `bt`."""
 
     def view(noise: jax.Array) -> jax.Array:
-        z = _features(run(subject, subject.batch.image + _NOISE * noise, observe=_OBSERVE), subject)
+        z = _features(run(subject, subject.batch.image + _NOISE * noise, observe=WHOLE_FEATURES), subject)
         return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5)
 
     first, second = lax.map(view, jnp.stack(noise))

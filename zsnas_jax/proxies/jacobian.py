@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
 from zsnas_jax.correlation import correlation_matrix
-from zsnas_jax.marks import Features
+from zsnas_jax.marks import WHOLE_FEATURES
 from zsnas_jax.proxies.weights import sum_over_layers
 from zsnas_jax.reading import Reading
 from zsnas_jax.subject import Observation, Subject, run
@@ -120,7 +120,7 @@ def _logit_basis(subject: Subject, image: jax.Array) -> jax.Array:
     marks: list[Observation] = []
 
     def trace() -> jax.Array:
-        passed = run(subject, image, observe={Features: {"features": lambda x: x}})
+        passed = run(subject, image, observe=WHOLE_FEATURES)
         marks.extend(passed.observed.get("features", []))
         return passed.logits
 
