@@ -96,7 +96,10 @@ def test_the_gradient_can_be_differentiated_again():
     np.testing.assert_allclose(product, finite, atol=2e-2, rtol=2e-2)
 
 
-@pytest.mark.parametrize(("name", "variance"), [("kaiming_uniform", 1 / 3), ("kaiming_normal", 2.0), ("normal", 200.0)])
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [("kaiming_uniform", 1 / 3), ("kaiming_normal", 2.0), ("normal", 200.0), ("kaiming_fan_out", 200 * 2 / 7500)],
+)
 def test_initialisations_have_their_variance(name, variance):
     kernel = initializers.INITIALIZERS[name](jax.random.key(0), (5, 5, 8, 300))
     np.testing.assert_allclose(200 * np.var(kernel), variance, rtol=0.03)
@@ -107,3 +110,13 @@ def test_initialisations_have_their_variance(name, variance):
     np.testing.assert_array_equal(flat["a"]["bias"], kernel[0])
     if name == "kaiming_uniform":
         assert np.abs(kernel).max() <= 1 / np.sqrt(200)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("kaiming_normal", (8 / 6) ** 0.5), ("kaiming_fan_out", (30 / 20) ** 0.5)]
+)
+@pytest.mark.parametrize("stacked", [(), (4,)])
+def test_padding_does_not_count_as_fan(name, factor, stacked):
+    mask = np.zeros((*stacked, 5, 5, 8, 30), bool)
+    mask[..., :6, :20] = True
+    np.testing.assert_allclose(initializers.INITIALIZERS[name].rescale(jnp.asarray(mask)), factor, rtol=1e-6)

@@ -175,7 +175,7 @@ BAD = [
     (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
     (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
     (["--votes=sjw", "--vote_method=borda"], "'borda'"),
-    (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal"),
+    (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal, kaiming_fan_out"),
     (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
     (["--repeats=0"], "repeats is 0: at least 1"),
     (["--seed=-1"], "seed is -1: allowed are 0 to"),

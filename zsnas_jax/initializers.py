@@ -1,6 +1,7 @@
-"""The three initialisations of the papers, for every kernel of a convolution or a dense layer.
+"""The three initialisations of the papers and one of their code, for every kernel of a convolution or a dense layer.
 
-A kernel is scale(fan_in) times unit noise; fan_in is k * k * C for float[..., k, k, C, D] and C for float[C, D].
+A kernel is scale(fan) times unit noise. Of float[..., k, k, C, D] fan_in is k * k * C and fan_out k * k * D; of
+float[C, D] they are C and D.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,25 +19,28 @@ class Initializer(NamedTuple):
 
     Attributes:
         noise: (key, shape) to unit noise.
-        scale: fan_in, traced or not, to what the noise is multiplied by.
+        scale: fan, traced or not, to what the noise is multiplied by.
+        is_fan_out: whether that is fan_out, else fan_in.
     """
 
     noise: Callable[..., jax.Array]
     scale: Callable[[Any], Any]
+    is_fan_out: bool = False
 
     def __call__(
         self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
     ) -> jax.Array:
         """A kernel of a shape; the sharding, which Flax may pass, is not used."""
-        return (self.scale(_fan_in(shape)) * self.noise(key, tuple(shape))).astype(dtype)
+        return (self.scale_of(shape) * self.noise(key, tuple(shape))).astype(dtype)
 
-    def rescale(self, shape: Sequence[int], fan_in: Any) -> Any:
-        """What a kernel of a shape is multiplied by if only so many inputs of a filter are no padding."""
-        return self.scale(fan_in) / self.scale(_fan_in(shape))
+    def scale_of(self, shape: Sequence[int]) -> Any:
+        """What unit noise is multiplied by in a kernel of a shape."""
+        return self.scale(int(np.prod([*shape[-4:-2], shape[-1 if self.is_fan_out else -2]])))
 
-
-def _fan_in(shape: Sequence[int]) -> int:
-    return int(np.prod(shape[-4:-1]))
+    def rescale(self, mask: jax.Array) -> Any:
+        """What a kernel is multiplied by where only some of its entries, bool of its shape, are no padding."""
+        others = (*range(mask.ndim - 4), -2 if self.is_fan_out else -1)
+        return self.scale(mask.any(others).sum()) / self.scale_of(mask.shape)
 
 
 def _signed_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -52,8 +56,17 @@ kaiming_normal = Initializer(jax.random.normal, lambda fan_in: (2 / fan_in) ** 0
 normal = Initializer(jax.random.normal, lambda fan_in: 1.0)
 """N(0, 1)."""
 
+kaiming_fan_out = Initializer(jax.random.normal, lambda fan_out: (2 / fan_out) ** 0.5, is_fan_out=True)
+"""N(0, 2 / fan_out): what widely used code for NAS-Bench-101 draws in convolutions (He et al., "Delving Deep into
+Rectifiers", ICCV 2015, Equation 14). Deviation: that code draws the dense layer from N(0, 0.01^2)."""
+
 INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
-    {"kaiming_uniform": kaiming_uniform, "kaiming_normal": kaiming_normal, "normal": normal}
+    {
+        "kaiming_uniform": kaiming_uniform,
+        "kaiming_normal": kaiming_normal,
+        "normal": normal,
+        "kaiming_fan_out": kaiming_fan_out,
+    }
 )
 
 
@@ -74,5 +87,5 @@ def draw_kernels(key: jax.Array, params: Any, initializer: Initializer) -> Any:
     noise = initializer.noise(key, (int(ends[-1]) if kernels else 0,))
     for path, end in zip(kernels, ends, strict=True):
         leaf = flat[path]
-        flat[path] = initializer.scale(_fan_in(leaf.shape)) * noise[end - leaf.size : end].reshape(leaf.shape)
+        flat[path] = initializer.scale_of(leaf.shape) * noise[end - leaf.size : end].reshape(leaf.shape)
     return unflatten_dict(flat)

@@ -91,7 +91,7 @@ def draw_kernels(key: jax.Array, shapes: Mapping[Path, tuple[int, ...]], initial
     rounded = next(n for i in range(64) for n in (2**i, 3 * 2**i // 2) if n >= total)
     noise = np.asarray(_noise(initializer, key, rounded))
     ends = np.cumsum(list(sizes.values()))
-    scale = lambda shape: np.float32(initializer.scale(int(np.prod(shape[-4:-1]))))
+    scale = lambda shape: np.float32(initializer.scale_of(shape))
     slices = zip(shapes.items(), ends, strict=True)
     return {path: scale(shape) * noise[end - sizes[path] : end].reshape(shape) for (path, shape), end in slices}
 

@@ -169,7 +169,7 @@ def draw_params(
 ) -> tuple[Any, Callable[[Path], Any]]:
     """Parameters of an architecture in a network of its space, and which of them it has at all, by path.
 
-    Entries that are padding are zero; the others of such a kernel have the scale of its true fan-in.
+    Entries that are padding are zero; the others of such a kernel have the scale of its true fan.
     """
     params = network.init(key, batch.image[:1], arch)["params"]
     flat, active, mask_of = flatten_dict(draw_kernels(key, params, initializer)), {}, space.is_active(arch)
@@ -178,8 +178,7 @@ def draw_params(
         active[path] = jnp.any(mask)
         if jnp.ndim(mask) and path[-1] == "kernel":
             mask = jnp.broadcast_to(mask, leaf.shape)
-            fan_in = mask.any((*range(leaf.ndim - 4), -1)).sum()
-            flat[path] = jnp.where(mask, leaf * initializer.rescale(leaf.shape, fan_in), 0.0)
+            flat[path] = jnp.where(mask, leaf * initializer.rescale(mask), 0.0)
     return unflatten_dict(flat), active.__getitem__
 
 
