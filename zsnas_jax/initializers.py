@@ -1,4 +1,4 @@
-"""The three initialisations of the papers and one of their code, for every kernel of a convolution or a dense layer.
+"""The three initialisations of the papers and one more, for every kernel of a convolution or a dense layer.
 
 A kernel is scale(fan) times unit noise. Of float[..., k, k, C, D] fan_in is k * k * C and fan_out k * k * D; of
 float[C, D] they are C and D.
@@ -57,8 +57,8 @@ normal = Initializer(jax.random.normal, lambda fan_in: 1.0)
 """N(0, 1)."""
 
 kaiming_fan_out = Initializer(jax.random.normal, lambda fan_out: (2 / fan_out) ** 0.5, is_fan_out=True)
-"""N(0, 2 / fan_out): what widely used code for NAS-Bench-101 draws in convolutions (He et al., "Delving Deep into
-Rectifiers", ICCV 2015, Equation 14). Deviation: that code draws the dense layer from N(0, 0.01^2)."""
+"""N(0, 2 / fan_out), He et al., "Delving Deep into Rectifiers", ICCV 2015, Equation 14: so NAS-Bench-Suite-Zero drew
+its convolutions of NAS-Bench-101, to judge by the norms that it published. Here dense layers are drawn alike."""
 
 INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
     {
