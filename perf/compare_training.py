@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     documents.write_csv(out / "metrics.csv", [{"run": name} | row for name, rows in runs.items() for row in rows])
     own = reports[0]["settings"]
     said = ", ".join(f"{name} {value}" for name, value in own["recipe"].items() if name != "source")
-    text = "# Cells trained by NAS-Bench-201's recipe\n\nWritten by `perf/compare_training.py` from "
+    text = "# Cells trained side by side\n\nWritten by `perf/compare_training.py` from "
     text += (
         f"{own['num_examples']:,} pictures of `{pathlib.Path(own['dataset']).name}`, seed {own['seed']}: {said}.\n\n"
     )
