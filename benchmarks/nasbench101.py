@@ -15,11 +15,10 @@ import zlib
 
 import numpy as np
 
-from zsnas_jax import files
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
 from zsnas_jax.benchmarks.tfrecord import read_message, read_records
 from zsnas_jax.search_spaces.nasbench101 import TOKENS, decode, is_valid, num_params, to_index
-from zsnas_jax.search_spaces.nasbench101_cells import (
+from zsnas_jax.search_spaces.nasbench101.cells import (
     INPUT,
     NUM_ARCHS,
     NUM_EDGES,
@@ -32,6 +31,7 @@ from zsnas_jax.search_spaces.nasbench101_cells import (
     edge_position,
     table,
 )
+from zsnas_jax.storage import files
 
 ARRAYS = ("num_vertices", "edge_bits", "label_code", "test_correct_of_9984")
 """What an .npz of `from_arrays` holds."""

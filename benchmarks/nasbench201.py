@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from zsnas_jax import files
 from zsnas_jax.benchmarks import safe_pickle
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
 from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS, OPS, decode, encode, from_index, to_index
+from zsnas_jax.storage import files
 
 _CSV_COLUMN = re.compile(r"(cifar10|cifar100|imagenet16_120)_(test|valid)_(12|200)")
 

@@ -16,7 +16,7 @@ import zlib
 import jax
 import numpy as np
 
-from zsnas_jax import files
+from zsnas_jax.storage import files
 
 FORMAT = 1
 

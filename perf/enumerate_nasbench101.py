@@ -1,4 +1,4 @@
-"""Enumerates NAS-Bench-101, orders it by the published hash and writes search_spaces/nasbench101_cells.npz.
+"""Enumerates NAS-Bench-101, orders it by the published hash and writes search_spaces/nasbench101/cells.npz.
 
     python perf/enumerate_nasbench101.py [PATH]
 
@@ -7,7 +7,7 @@ Takes about 75 seconds, nearly all of it md5.
 
 import sys
 
-from zsnas_jax.search_spaces.nasbench101_cells import write_table
+from zsnas_jax.search_spaces.nasbench101.cells import write_table
 
 if __name__ == "__main__":
     write_table(*sys.argv[1:])

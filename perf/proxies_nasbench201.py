@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
 from zsnas_jax.base import Proxy
-from zsnas_jax.subject import run
+from zsnas_jax.measure.network import run
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "noise", "Pictures: noise, or the path of an .npz.")
@@ -60,7 +60,7 @@ def main(_: list[str]) -> None:
     space = search_spaces.make_space("nasbench201")
     chosen = np.random.default_rng(0).permutation(space.num_archs)[: FLAGS.num_archs]
     archs = np.asarray(space.from_index(chosen))
-    forward = Proxy("forward", lambda r: run(r.subject, r.subject.batch.image).logits.sum(), frozenset(), {}, "")
+    forward = Proxy("forward", lambda r: run(r.network, r.network.batch.image).logits.sum(), frozenset(), {}, "")
     entries = {p.name: p for p in (forward, *proxies.make_proxies(FLAGS.proxies))}
     seconds: dict[str, tuple[float, float]] = {}
     for name in sorted(entries, key=lambda name: name not in ("forward", "wrcor")):

@@ -20,11 +20,13 @@ import jax
 from matplotlib.figure import Figure
 import numpy as np
 
-from zsnas_jax import datasets, documents, piecewise, proxies, scoring, search
+from zsnas_jax import datasets, proxies, scoring, search
 from zsnas_jax.base import Batch, Proxy, SearchSpace, fingerprint
-from zsnas_jax.initializers import kaiming_uniform
+from zsnas_jax.measure import piecewise
+from zsnas_jax.nn.initializers import kaiming_uniform
+from zsnas_jax.reports import documents
 from zsnas_jax.search_spaces import mobilenetv2
-from zsnas_jax.search_spaces.mobilenetv2_network import kernel_shapes
+from zsnas_jax.search_spaces.mobilenetv2.network import kernel_shapes
 
 Score = Callable[[Any], np.ndarray]
 """An architecture to its scores."""

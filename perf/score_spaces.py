@@ -23,7 +23,9 @@ from jax import lax
 import numpy as np
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
-from zsnas_jax.search_spaces import nasbench101, nasbench101_network, nasbench201_network
+from zsnas_jax.search_spaces import nasbench101
+from zsnas_jax.search_spaces.nasbench101 import network as nasbench101_network
+from zsnas_jax.search_spaces.nasbench201 import network as nasbench201_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("space", "nasbench201", ["nasbench101", "nasbench201"], "Search space.")

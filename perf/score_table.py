@@ -20,11 +20,13 @@ from absl import app
 from absl import flags as absl_flags
 import numpy as np
 
-from zsnas_jax import datasets, flags, proxies, ranking, report, search_spaces
+from projects.wrcor.judges import DERIVED, with_derived
+from zsnas_jax import datasets, flags, proxies, search_spaces
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.proxies.response import response_correlation
-from zsnas_jax.reproduction.judges import DERIVED, with_derived
-from zsnas_jax.results import ResultStore
+from zsnas_jax.reports import score_report
+from zsnas_jax.runs import ranking
+from zsnas_jax.storage.store import ResultStore
 
 FLAGS = absl_flags.FLAGS
 GROUPS = {
@@ -62,7 +64,7 @@ def export(store: ResultStore, stored: dict[str, Any]) -> None:
             print(f"left out: {proxy} has {len(scores)} of {len(names)} scores")
     find = with_derived(columns.get)  # so that votes that name such columns can be looked up too
     columns |= {name: values for name in DERIVED if (values := find(name)) is not None}
-    source = json.dumps({"settings": stored, "versions": report.versions()})
+    source = json.dumps({"settings": stored, "versions": score_report.versions()})
     digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
     TabularBenchmark(columns, "nasbench201", "nasbench201_scores", source, digest).save(FLAGS.export)
 

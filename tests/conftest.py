@@ -11,9 +11,8 @@ from absl import flags
 import jax
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 ROOT = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]  # what tests share, and `projects`
 CACHE = ROOT / ".jax_cache"
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE))

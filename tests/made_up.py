@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 
+from projects.wrcor import judges
+from projects.wrcor.materials import Materials, Pictures
+from projects.wrcor.searches import SearchSettings
+from projects.wrcor.tables import Run
 from zsnas_jax import datasets
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.ranking import ScoreSettings
-from zsnas_jax.reproduction import judges
-from zsnas_jax.reproduction.materials import Materials, Pictures
-from zsnas_jax.reproduction.searches import SearchSettings
-from zsnas_jax.reproduction.tables import Run
-from zsnas_jax.results import ResultStore
+from zsnas_jax.runs.ranking import ScoreSettings
 from zsnas_jax.search_spaces import nasbench101 as space101
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.storage.store import ResultStore
 
 SPACE, SPACE101 = nasbench201.space(), space101.space()
 NUM, NUM101 = SPACE.num_archs, SPACE101.num_archs

@@ -87,11 +87,11 @@ def test_nats_tar_equals_the_folder(nats_folder, tmp_path):
 
 
 def test_an_archive_with_a_hostile_file_raises_and_runs_nothing(nats_folder, tmp_path):
-    mark = "/tmp/zsnas_jax_was_here"
+    probe = "/tmp/zsnas_jax_was_here"
     (tmp_path / "000001.pickle.pbz2").write_bytes(bz2.compress(pickle.dumps(Hostile())))
     with pytest.raises(ValueError, match=r"000001.pickle.pbz2.*it asks for .*open, which is not admitted"):
         benchmarks.open_benchmark(tmp_path)
-    assert not __import__("pathlib").Path(mark).exists()
+    assert not __import__("pathlib").Path(probe).exists()
 
 
 def test_damaged_archives_are_refused(nats_folder, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from zsnas_jax import benchmarks
 from zsnas_jax.benchmarks import tfrecord
 from zsnas_jax.search_spaces import nasbench101
-from zsnas_jax.search_spaces.nasbench101_cells import NUM_ARCHS, OPS
+from zsnas_jax.search_spaces.nasbench101.cells import NUM_ARCHS, OPS
 
 INDICES = (3, 40000, 423623)
 BUDGETS = (4, 108)

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsnas_jax import correlation, proxies
+from zsnas_jax import proxies
 from zsnas_jax.base import ResponseMatrices
-from zsnas_jax.reading import Reading
+from zsnas_jax.measure import correlation
+from zsnas_jax.measure.measurements import Measurements
 
 RNG = np.random.default_rng(0)
 
@@ -69,7 +70,7 @@ def test_a_factor_on_all_weights_adds_n_log_of_it(factor, seed):
 def test_counting_layers_from_zero_shifts_wrcor_by_n_log_2():
     matrices = ResponseMatrices(layered(seed=1), layered(seed=2))
     from_zero = proxies.wrcor(weighting=lambda layer, _: (layer - 1) * np.log(2))
-    difference = proxies.wrcor().score(Reading(None, matrices)) - from_zero.score(Reading(None, matrices))
+    difference = proxies.wrcor().score(Measurements(None, matrices)) - from_zero.score(Measurements(None, matrices))
     np.testing.assert_allclose(difference, 5 * np.log(2), atol=1e-4)
 
 
@@ -106,7 +107,7 @@ def test_wrcor_is_the_determinant_of_the_weighted_sum(weighting):
     w = np.array(weights.get(weighting, [16, 8, 4, 2]))
     a, g = layered(seed=3), layered(seed=4)
     expected = np.linalg.slogdet(np.tensordot(w, np.asarray(a + g, np.float64), 1))[1]
-    score = proxies.wrcor(weighting=weighting).score(Reading(None, ResponseMatrices(a, g)))
+    score = proxies.wrcor(weighting=weighting).score(Measurements(None, ResponseMatrices(a, g)))
     np.testing.assert_allclose(score, expected, rtol=1e-4)
 
 
@@ -114,16 +115,16 @@ def test_recipes_choose_responses_and_layers():
     matrices = ResponseMatrices(layered(seed=5), layered(seed=6))
     slogdet = lambda m: np.linalg.slogdet(np.asarray(m, np.float64))[1]
     np.testing.assert_allclose(
-        proxies.acor().score(Reading(None, matrices)), slogdet(matrices.activations.sum(0)), rtol=1e-4
+        proxies.acor().score(Measurements(None, matrices)), slogdet(matrices.activations.sum(0)), rtol=1e-4
     )
     np.testing.assert_allclose(
-        proxies.gcor().score(Reading(None, matrices)), slogdet(matrices.gradients.sum(0)), rtol=1e-4
+        proxies.gcor().score(Measurements(None, matrices)), slogdet(matrices.gradients.sum(0)), rtol=1e-4
     )
     both = matrices.activations + matrices.gradients
-    np.testing.assert_allclose(proxies.rcor().score(Reading(None, matrices)), slogdet(both.sum(0)), rtol=1e-4)
+    np.testing.assert_allclose(proxies.rcor().score(Measurements(None, matrices)), slogdet(both.sum(0)), rtol=1e-4)
     early = proxies.response_correlation("early", responses=["gradients"], layers=[1, 3])
     np.testing.assert_allclose(
-        early.score(Reading(None, matrices)), slogdet(matrices.gradients[0] + matrices.gradients[2]), rtol=1e-4
+        early.score(Measurements(None, matrices)), slogdet(matrices.gradients[0] + matrices.gradients[2]), rtol=1e-4
     )
     assert proxies.acor().needs == {"activations"}
 
@@ -144,7 +145,7 @@ def test_bad_recipes_are_refused(arguments, message):
 def test_a_layer_beyond_the_network_is_refused():
     proxy = proxies.response_correlation("deep", layers=[9])
     with pytest.raises(ValueError, match="layer 9 asked for by proxy 'deep': the network has 4"):
-        proxy.score(Reading(None, ResponseMatrices(layered(), layered())))
+        proxy.score(Measurements(None, ResponseMatrices(layered(), layered())))
 
 
 def test_unknown_and_doubled_proxies_are_refused():
@@ -155,7 +156,7 @@ def test_unknown_and_doubled_proxies_are_refused():
 
 
 def test_the_first_layers_are_those_of_the_input():
-    matrices = Reading(None, ResponseMatrices(layered(seed=1), layered(seed=2)))
+    matrices = Measurements(None, ResponseMatrices(layered(seed=1), layered(seed=2)))
     count = len(matrices.responses.gradients)
     first = proxies.gcor_first(num_layers=2, count_exponent=1.0)
     by_number = proxies.response_correlation("g", responses=["gradients"], layers=[1, 2])

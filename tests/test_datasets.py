@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from zsnas_jax import datasets, files
+from zsnas_jax import datasets
 from zsnas_jax.datasets import sources
+from zsnas_jax.storage import files
 
 TFDS = pathlib.Path(__file__).parent / "data" / "tfds"
 KEY = jax.random.key(0)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from zsnas_jax import diagnostics, documents, metrics, plots
-from zsnas_jax.results import ResultStore
+from zsnas_jax.reports import diagnostics, documents, metrics, plots
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201_network import NASBench201
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201
+from zsnas_jax.storage.store import ResultStore
 
 RNG = np.random.default_rng(0)
 NUMBERS = np.repeat([5, 20, 35], [40, 60, 20])

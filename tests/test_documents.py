@@ -11,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from zsnas_jax import datasets, proxies, ranking, scoring, search, search_report, training
+from zsnas_jax import datasets, proxies, scoring, search, training
+from zsnas_jax.reports import search_report
+from zsnas_jax.reports.search_task import Task
+from zsnas_jax.runs import ranking
 from zsnas_jax.search.seeds import Explored
-from zsnas_jax.search_task import Task
 
 ROOT = conftest.ROOT
 

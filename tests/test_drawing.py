@@ -2,7 +2,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from zsnas_jax import drawing, search_spaces
+from zsnas_jax import search_spaces
+from zsnas_jax.reports import drawing
 
 
 def cell(space, arch):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import costs, proxies, scoring
+from zsnas_jax import proxies, scoring
 from zsnas_jax.base import Batch, Proxy
-from zsnas_jax.marks import Features, LayerOutput, Site
+from zsnas_jax.measure import costs
+from zsnas_jax.measure.measurements import Measurements, measure
+from zsnas_jax.measure.network import Observation, run
+from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.probes import Features, LayerOutput, Site
 from zsnas_jax.proxies.activation import code_agreement
-from zsnas_jax.reading import Reading, read
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.subject import Observation, run
-from zsnas_jax.treatments import Treatment
 
 KEY = jax.random.key(0)
 
@@ -37,7 +38,7 @@ class Net(nn.Module):
 
 
 class Bare(nn.Module):
-    """A network without marks, norms and convolutions."""
+    """A network without probes, norms and convolutions."""
 
     @nn.compact
     def __call__(self, x):
@@ -88,8 +89,8 @@ def test_costs_count_the_dearest_branch_and_every_step():
 
 
 def reading_of_jacobian(jacobian, label=None):
-    subject = tiny.subject(Net(), {"params": {}}, Batch(None, None if label is None else jnp.asarray(label)))
-    return Reading(subject, jacobian=jnp.asarray(jacobian, jnp.float32))
+    network = tiny.scored(Net(), {"params": {}}, Batch(None, None if label is None else jnp.asarray(label)))
+    return Measurements(network, jacobian=jnp.asarray(jacobian, jnp.float32))
 
 
 def test_jaccor_netsens_and_epe_are_their_formulas():
@@ -110,8 +111,8 @@ def test_jaccor_netsens_and_epe_are_their_formulas():
 @pytest.mark.parametrize("num_classes", [3, 20])  # fewer and more than the 16 channels before the pooling
 def test_dyniso_is_its_formula_with_rounding_floored(num_classes):
     net, data = Net(num_classes), batch(4)
-    subject = tiny.subject(net, variables(net), data)
-    shifted = lambda shift: run(subject, data.image + shift).logits
+    network = tiny.scored(net, variables(net), data)
+    shifted = lambda shift: run(network, data.image + shift).logits
     jacobian = np.asarray(jax.jit(jax.jacrev(shifted))(jnp.zeros((8, 8, 2)))).reshape(4, num_classes, -1)
     values = np.linalg.svd(jacobian, compute_uv=False)
     largest, rank = values.max(1, keepdims=True), min(num_classes, 16)
@@ -158,10 +159,10 @@ def test_swap_counts_distinct_patterns_of_present_sites(x, num_samples):
     words = statistic(jnp.asarray(x))
     absent = Observation(("absent",), jnp.zeros(1), jnp.full((1, *words.shape), 7, jnp.uint32), True)
     present = Observation(("present",), jnp.ones(1), words[None], True)
-    reading = Reading(None, observed={next(iter(proxy.observe)): [absent, present]})
+    measured = Measurements(None, observed={next(iter(proxy.observe)): [absent, present]})
     expected = len({tuple(neuron) for neuron in (x[:num_samples] > 0).T})
-    assert proxy.score(reading) == expected
-    assert proxy.score(Reading(None, observed={next(iter(proxy.observe)): [absent]})) == 0
+    assert proxy.score(measured) == expected
+    assert proxy.score(Measurements(None, observed={next(iter(proxy.observe)): [absent]})) == 0
 
 
 def test_regularised_swap_is_swap_times_its_factor():
@@ -183,25 +184,25 @@ def test_norms_are_flaxs(name, module):
     x = 3 * jax.random.normal(KEY, (4, 5, 5, 32)) + 1
     scale, bias = jnp.linspace(0.5, 2, 32), jnp.linspace(-1, 1, 32)
     expected = module.apply({"params": {"scale": scale, "bias": bias}}, x)
-    found = Treatment(norm=name).normalise(x, scale, bias, None)
+    found = LayerOptions(norm=name).normalise(x, scale, bias, None)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_the_mask_keeps_its_share_of_elements_and_their_values():
     x = jnp.ones((64, 16, 16, 8)) * 3
-    masked = Treatment(mask_rate=0.9).mask(x, KEY)
+    masked = LayerOptions(mask_rate=0.9).mask(x, KEY)
     assert set(np.unique(masked)) == {0, 3}
     np.testing.assert_allclose((masked > 0).mean(), 0.1, atol=0.003)
     assert not np.array_equal(masked[0], masked[1])
-    np.testing.assert_array_equal(Treatment().mask(x, None), x)
-    kept = Treatment(norm="dropout").normalise(x, None, None, KEY)
+    np.testing.assert_array_equal(LayerOptions().mask(x, None), x)
+    kept = LayerOptions(norm="dropout").normalise(x, None, None, KEY)
     assert set(np.unique(kept)) == {0, 6}
 
 
 def test_treatments_act_on_a_users_module():
     plain, layer_norm, masked = (
-        score(["naswot"], treatment=treatment)[0]
-        for treatment in (Treatment(), Treatment("ln"), Treatment(mask_rate=0.5))
+        score(["naswot"], options=options)[0]
+        for options in (LayerOptions(), LayerOptions("ln"), LayerOptions(mask_rate=0.5))
     )
     assert np.isfinite([plain, layer_norm, masked]).all() and len({plain, layer_norm, masked}) == 3
     assert score(["naswot", "sam_nwot", "ncd_nwot"])[1] != plain
@@ -223,33 +224,33 @@ def test_batch_norm_of_a_users_module_uses_the_batch():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Treatment(norm="bnn"), "unknown norm 'bnn': allowed are bn, ln, gn16, gn8, in, dropout, identity"),
-        (lambda: Treatment(mask_rate=1.0), "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
-        (lambda: Treatment(mask_rate=-0.1), "mask_rate is -0.1"),
-        (lambda: Treatment(activation="tanh"), "unknown activation 'tanh': allowed are relu, gelu, leaky_relu"),
+        (lambda: LayerOptions(norm="bnn"), "unknown norm 'bnn': allowed are bn, ln, gn16, gn8, in, dropout, identity"),
+        (lambda: LayerOptions(mask_rate=1.0), "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
+        (lambda: LayerOptions(mask_rate=-0.1), "mask_rate is -0.1"),
+        (lambda: LayerOptions(activation="tanh"), "unknown activation 'tanh': allowed are relu, gelu, leaky_relu"),
         (lambda: proxies.zico(num_batches=1), "zico with num_batches=1: a deviation over batches needs at least 2"),
         (lambda: score([proxies.zico(num_batches=3)]), "zico cuts a batch of 8 into 3"),
         (lambda: proxies.swap(num_samples=0), "swap with num_samples=0"),
         (lambda: proxies.swap(mu=1.0), "swap with mu=1.0, sigma=None: both are needed"),
         (lambda: proxies.dyniso(num_samples=0), "dyniso with num_samples=0"),
-        (lambda: score(["wrcor"], Bare()), "Bare has no response site: mark one with Site"),
-        (lambda: score(["naswot"], Bare()), "Bare has no response site: mark one with Site"),
-        (lambda: score(["zen"], Bare()), "Bare marks no feature map: mark it with Features"),
-        (lambda: score(["bndlent"], Bare()), "Bare marks no layer: mark outputs with LayerOutput"),
+        (lambda: score(["wrcor"], Bare()), "Bare has no response site: probe one with Site"),
+        (lambda: score(["naswot"], Bare()), "Bare has no response site: probe one with Site"),
+        (lambda: score(["zen"], Bare()), "Bare probes no feature map: probe it with Features"),
+        (lambda: score(["bndlent"], Bare()), "Bare probes no layer: probe outputs with LayerOutput"),
         (
-            lambda: score(["snip"], Bare(), treatment=Treatment("ln")),
+            lambda: score(["snip"], Bare(), options=LayerOptions("ln")),
             "Bare has no batch norm that norm 'ln' could replace",
         ),
         (
-            lambda: score(["snip"], Bare(), treatment=Treatment(mask_rate=0.5)),
+            lambda: score(["snip"], Bare(), options=LayerOptions(mask_rate=0.5)),
             "Bare has no convolution that mask_rate 0.5",
         ),
-        (lambda: score(["snip"], Net(), treatment=Treatment(activation="gelu")), "Net chooses its own activation"),
+        (lambda: score(["snip"], Net(), options=LayerOptions(activation="gelu")), "Net chooses its own activation"),
         (
-            lambda: Treatment("gn8").normalise(jnp.ones((2, 2, 2, 12)), 1, 0, None),
+            lambda: LayerOptions("gn8").normalise(jnp.ones((2, 2, 2, 12)), 1, 0, None),
             "norm gn8 on 12 channels: they must be a multiple of 8",
         ),
-        (lambda: read(None, frozenset({"colour"}), {}), "unknown needs .'colour'.: allowed are activations"),
+        (lambda: measure(None, frozenset({"colour"}), {}), "unknown needs .'colour'.: allowed are activations"),
     ],
 )
 def test_bad_input_is_one_clear_error(build, message):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsnas_jax import initializers, layers
+from zsnas_jax.nn import initializers, layers
 
 
 def normal(*shape, seed=0):

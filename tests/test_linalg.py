@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import linalg, proxies, scoring
+from zsnas_jax import proxies, scoring
+from zsnas_jax.measure import linalg
 
 SQUARE = jax.random.normal(jax.random.key(0), (3, 4, 6, 6))
 SYMMETRIC = SQUARE + SQUARE.swapaxes(-1, -2)
@@ -51,7 +52,7 @@ def test_no_proxy_decomposes_a_batch_when_candidates_are_vmapped():
     chosen = proxies.make_proxies(["wrcor", "jaccor", "naswot", "dyniso"])
 
     def score(params, arch):
-        return scoring.score_subject(tiny.subject(network, params, batch, arch), chosen)
+        return scoring.score_network(tiny.scored(network, params, batch, arch), chosen)
 
     archs = jax.ShapeDtypeStruct((4, 6), jnp.int32)
     assert not batched_calls(jax.jit(jax.vmap(score, in_axes=(None, 0))).lower(params, archs))

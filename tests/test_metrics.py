@@ -4,7 +4,7 @@ from hypothesis.extra import numpy as hnp
 import numpy as np
 from scipy import stats
 
-from zsnas_jax import metrics, plots
+from zsnas_jax.reports import metrics, plots
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal(200)

@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 import tiny
 
-from zsnas_jax import proxies, responses, scoring
+from zsnas_jax import proxies, scoring
+from zsnas_jax.measure import capture
 from zsnas_jax.search_spaces import mobilenetv2
-from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan
+from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan
 
 SPACE = mobilenetv2.space()
 # The network of the WRCor paper's Table 11.
@@ -100,7 +101,7 @@ def test_sites_are_every_activation_and_layers_the_stages():
     network, batch = MobileNetV2(num_classes=10), tiny.batch(batch_size=4)
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), batch.image, TINY))["params"]
     found = []
-    jax.eval_shape(lambda params: found.extend(responses.capture(network, {"params": params}, batch, TINY)), params)
+    jax.eval_shape(lambda params: found.extend(capture.capture(network, {"params": params}, batch, TINY)), params)
     paths = [response.path for response in found]
     num_layers = sum(stage.layers for stage in TINY.stages)
     assert len(paths) == 2 + 4 * num_layers

@@ -16,15 +16,18 @@ import pytest
 import tiny
 from tqdm import tqdm
 
-from zsnas_jax import pieces, piecewise, proxies, scoring, search, search_spaces
+from zsnas_jax import proxies, scoring, search, search_spaces
 from zsnas_jax.base import Batch
-from zsnas_jax.initializers import kaiming_uniform
+from zsnas_jax.measure import pieces, piecewise
+from zsnas_jax.nn.initializers import kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies import naswot, wrcor, zico
 from zsnas_jax.search import seeds
 from zsnas_jax.search.host import HostLoop
-from zsnas_jax.search_spaces import mobilenetv2, mobilenetv2_pieces, mobilenetv2_reading
-from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan, kernel_shapes, layers_of
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.search_spaces import mobilenetv2
+from zsnas_jax.search_spaces.mobilenetv2 import reading as mobilenetv2_reading
+from zsnas_jax.search_spaces.mobilenetv2 import pieces as mobilenetv2_pieces
+from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan, kernel_shapes, layers_of
 
 SPACE = mobilenetv2.space()
 # Two stages: widths that are padded, more than one tile, both strides, all three kinds of shortcut and kernel sizes.
@@ -36,8 +39,8 @@ SERVED = ("acor", "wrcor", "naswot", "jaccor", "epe", "pnorm", "snip", "pgnorm",
 def small_space(plan=SMALL, squeeze_excite=True):
     """A space of one network."""
 
-    def read(programs, arch, kernels, treatment, batch, wanted):
-        return mobilenetv2_reading.read(programs, plan, kernels, treatment, batch, wanted, squeeze_excite)
+    def read(programs, arch, kernels, options, batch, wanted):
+        return mobilenetv2_reading.read(programs, plan, kernels, options, batch, wanted, squeeze_excite)
 
     shapes = lambda arch, num_classes: kernel_shapes(plan, num_classes, squeeze_excite)
     own = piecewise.Pieces(shapes, read)
@@ -45,7 +48,7 @@ def small_space(plan=SMALL, squeeze_excite=True):
     return SPACE._replace(name="small", pieces=own, **sizes)
 
 
-def whole_scores(names, key, batch, *, plan=SMALL, squeeze_excite=True, treatment=None):
+def whole_scores(names, key, batch, *, plan=SMALL, squeeze_excite=True, options=None):
     """The scores of the network as a Flax module, with the kernels that pieces draw."""
     network = MobileNetV2(num_classes=10, squeeze_excite=squeeze_excite)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), batch.image[:1], plan))["params"]
@@ -56,14 +59,14 @@ def whole_scores(names, key, batch, *, plan=SMALL, squeeze_excite=True, treatmen
     params = unflatten_dict(
         flat | piecewise.draw_kernels(key, kernel_shapes(plan, 10, squeeze_excite), kaiming_uniform)
     )
-    own = {"proxies": proxies.make_proxies(names), "treatment": treatment, "layer_of": network.layer_of}
+    own = {"proxies": proxies.make_proxies(names), "options": options, "layer_of": network.layer_of}
     score = lambda params, batch: scoring.score_module(key, network, {"params": params}, batch, plan, **own)
     return np.asarray(jax.jit(score)(params, batch))
 
 
-def piecewise_scores(names, key, batch, treatment=None, programs=PROGRAMS, **space):
+def piecewise_scores(names, key, batch, options=None, programs=PROGRAMS, **space):
     chosen, own = proxies.make_proxies(names), {"num_classes": 10, "initializer": kaiming_uniform, "programs": programs}
-    own |= {"treatment": treatment or Treatment(), "space": small_space(**space), "proxies": chosen}
+    own |= {"options": options or LayerOptions(), "space": small_space(**space), "proxies": chosen}
     return piecewise.score(key, np.zeros(45, np.int32), batch, **own)
 
 
@@ -79,7 +82,7 @@ def test_the_pieces_score_as_the_whole_network_does():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
-    [{"squeeze_excite": False}, {"treatment": Treatment(activation="gelu")}, {"treatment": Treatment("identity")}],
+    [{"squeeze_excite": False}, {"options": LayerOptions(activation="gelu")}, {"options": LayerOptions("identity")}],
 )
 def test_so_they_do_in_other_guises(how):
     key, batch = jax.random.key(4), tiny.batch(batch_size=6)
@@ -144,7 +147,7 @@ def test_what_pieces_do_not_serve_is_refused():
         with pytest.raises(ValueError, match=f"proxy {name}: networks of mobilenetv2 are scored piece by piece, which"):
             make(*proxies.make_proxies([name]))
     with pytest.raises(ValueError, match="naswot under norm ln and mask rate 0.0: .* allows the norms bn, identity"):
-        make(naswot(), treatment=Treatment("ln"))
+        make(naswot(), options=LayerOptions("ln"))
     with pytest.raises(ValueError, match="sam_nwot under norm bn and mask rate 0.95"):
         make(*proxies.make_proxies(["sam_nwot"]))
     with pytest.raises(ValueError, match="2 candidates in one call: allowed is 1"):

@@ -14,11 +14,11 @@ import tiny
 
 from zsnas_jax import proxies, scoring
 from zsnas_jax.base import fingerprint
+from zsnas_jax.measure.measurements import measure
 from zsnas_jax.proxies import function_space
-from zsnas_jax.reading import read
 from zsnas_jax.search_spaces import nasbench101
-from zsnas_jax.search_spaces.nasbench101_cells import ABSENT, OPS, edge_position
-from zsnas_jax.search_spaces.nasbench101_network import NASBench101, select_params, share_output, wire
+from zsnas_jax.search_spaces.nasbench101.cells import ABSENT, OPS, edge_position
+from zsnas_jax.search_spaces.nasbench101.network import NASBench101, select_params, share_output, wire
 
 CHANNELS = 8
 NARROW = 185  # three vertices feed its output, 8 channels as 3 + 3 + 2: two convolutions and a pooling are narrow
@@ -68,9 +68,9 @@ def check_golden(number, names):
 
     @jax.jit
     def score(params, noise):
-        subject = tiny.subject(network, {"params": params}, batch, arch, layer_of=network.layer_of)
-        reading = read(subject, needs, observe)
-        scores = [of_noise[p.name](subject, noise) if p.name in of_noise else p.score(reading) for p in chosen]
+        net = tiny.scored(network, {"params": params}, batch, arch, layer_of=network.layer_of)
+        measured = measure(net, needs, observe)
+        scores = [of_noise[p.name](net, noise) if p.name in of_noise else p.score(measured) for p in chosen]
         return scoring.degenerate_to_minus_inf(jnp.stack(scores))
 
     found = score(params, golden_noise(cell["seed"], cell["batch_size"]))

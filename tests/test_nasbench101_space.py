@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsnas_jax.search_spaces import nasbench101, nasbench101_cells
-from zsnas_jax.search_spaces.nasbench101_cells import EDGES, NUM_ARCHS
+from zsnas_jax.search_spaces import nasbench101
+from zsnas_jax.search_spaces.nasbench101 import cells as nasbench101_cells
+from zsnas_jax.search_spaces.nasbench101.cells import EDGES, NUM_ARCHS
 
 SPACE = nasbench101.space()
 ROWS = np.linspace(0, NUM_ARCHS - 1, 5000).astype(np.int32)

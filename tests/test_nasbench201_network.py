@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import proxies, responses
-from zsnas_jax.reading import Reading, mean_cross_entropy
+from zsnas_jax import proxies
+from zsnas_jax.measure import capture
+from zsnas_jax.measure.measurements import Measurements, mean_cross_entropy
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201_network import NASBench201, select_params
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201, select_params
 
 CELLS = [tuple(int(g) for g in arch) for arch in nasbench201.from_index(np.arange(0, 15625, 760))]
 PAPERS_OFFSET = 16 * np.log(2)  # the golden WRCor counts layers from 0, ours from 1
@@ -87,8 +88,8 @@ def test_three_readings_of_the_tiny_network_agree(dispatched, stream_tiny, arch)
     network, batch = tiny.network(), tiny.batch()
     chosen = select_params(params, arch)
     stream = lambda p, a: tiny.stream(network, {"params": p}, batch, a, layer_of=network.layer_of)
-    capture = lambda p: responses.aggregate(responses.capture(network, {"params": p}, batch, arch), network.layer_of)
-    plain, one = jax.jit(lambda p: (capture(p), stream(p, arch)))(chosen)
+    captured = lambda p: capture.aggregate(capture.capture(network, {"params": p}, batch, arch), network.layer_of)
+    plain, one = jax.jit(lambda p: (captured(p), stream(p, arch)))(chosen)
     other = stream_tiny(params, jnp.array(arch))
     chex.assert_trees_all_close(plain, one, rtol=1e-4, atol=1e-4)
     chex.assert_trees_all_close(plain, other, rtol=1e-4, atol=1e-4)
@@ -127,18 +128,16 @@ def test_golden_values(read_streamed, number):
     arch, batch, params = nasbench201.decode(cell["arch"]), golden.batch(16), golden.nasbench201_params(cell["seed"])
     network = NASBench201()
     chosen = select_params(params, static(arch))
-    read = lambda p: responses.aggregate(
-        responses.capture(network, {"params": p}, batch, static(arch)), network.layer_of
-    )
+    read = lambda p: capture.aggregate(capture.capture(network, {"params": p}, batch, static(arch)), network.layer_of)
     streamed, plain = read_streamed(params, batch, jnp.asarray(arch)), jax.jit(read)(chosen)
     for name in ("acor", "gcor", "rcor", "wrcor"):
         expected = cell["scores"][name]
         expected = -np.inf if expected is None else expected + (PAPERS_OFFSET if name == "wrcor" else 0)
         for matrices in (streamed, plain):
             np.testing.assert_allclose(
-                proxies.PROXIES[name]().score(Reading(None, matrices)), expected, atol=2e-3, err_msg=name
+                proxies.PROXIES[name]().score(Measurements(None, matrices)), expected, atol=2e-3, err_msg=name
             )
-        scores = [proxies.PROXIES[name]().score(Reading(None, matrices)) for matrices in (streamed, plain)]
+        scores = [proxies.PROXIES[name]().score(Measurements(None, matrices)) for matrices in (streamed, plain)]
         np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
@@ -155,4 +154,4 @@ def test_golden_values_in_float64(read_streamed):
         assert matrices.activations.dtype == jnp.float64
         for name in ("acor", "gcor", "rcor", "wrcor"):
             expected = cell["scores"][name] + (PAPERS_OFFSET if name == "wrcor" else 0)
-            np.testing.assert_allclose(proxies.PROXIES[name]().score(Reading(None, matrices)), expected, rtol=1e-6)
+            np.testing.assert_allclose(proxies.PROXIES[name]().score(Measurements(None, matrices)), expected, rtol=1e-6)

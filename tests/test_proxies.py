@@ -10,13 +10,13 @@ import pytest
 import tiny
 
 from zsnas_jax import proxies, scoring
-from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.measure.measurements import measure
+from zsnas_jax.measure.network import Network
+from zsnas_jax.nn.initializers import INITIALIZERS
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies import function_space
-from zsnas_jax.reading import read
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201_network import is_active, select_params
-from zsnas_jax.subject import Subject
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.search_spaces.nasbench201.network import is_active, select_params
 
 SPACE = nasbench201.space()
 GOLDEN = (
@@ -46,20 +46,20 @@ def golden_program():
 
     @jax.jit
     def score(params, batch, arch, noise):
-        subject = Subject(
+        network = Network(
             module=SPACE.make_network(10),
             variables={"params": params},
             batch=batch,
             args=(arch,),
             key=jax.random.key(0),
-            treatment=Treatment(),
+            options=LayerOptions(),
             layer_of=SPACE.layer_of,
             is_active=lambda path: is_active(arch)(path, ()),
             num_params=0,
             num_flops=0,
         )
-        reading = read(subject, needs, observe)
-        scores = [of_noise[p.name](subject, noise) if p.name in of_noise else p.score(reading) for p in chosen]
+        measured = measure(network, needs, observe)
+        scores = [of_noise[p.name](network, noise) if p.name in of_noise else p.score(measured) for p in chosen]
         return scoring.degenerate_to_minus_inf(jnp.stack(scores))
 
     return score
@@ -97,8 +97,8 @@ def drawn(initializer):
 
 def score_tiny(params, arch, chosen=ALL, active=lambda path: True):
     network = tiny.network()
-    subject = tiny.subject(network, {"params": params}, BATCH, arch, layer_of=network.layer_of, is_active=active)
-    return scoring.score_subject(subject._replace(num_params=1000, num_flops=1), chosen)
+    network = tiny.scored(network, {"params": params}, BATCH, arch, layer_of=network.layer_of, is_active=active)
+    return scoring.score_network(network._replace(num_params=1000, num_flops=1), chosen)
 
 
 @functools.cache

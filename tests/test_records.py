@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from zsnas_jax import documents
-from zsnas_jax.metrics import Interval
+from zsnas_jax.reports import documents
+from zsnas_jax.reports.metrics import Interval
 
 NAN = float("nan")
 

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import datasets, files, metrics, ranking, votes
-from zsnas_jax.benchmarks import TabularBenchmark, paper
+from projects.wrcor import comparison, paper, study
+from projects.wrcor import tables as paper_tables
+from projects.wrcor.materials import Materials, Pictures, open_pictures
+from zsnas_jax import datasets, votes
+from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
-from zsnas_jax.ranking import ScoreSettings
-from zsnas_jax.reproduction import comparison, study
-from zsnas_jax.reproduction import tables as paper_tables
-from zsnas_jax.reproduction.materials import Materials, Pictures, open_pictures
+from zsnas_jax.reports import metrics
+from zsnas_jax.runs import ranking
+from zsnas_jax.runs.ranking import ScoreSettings
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.storage import files
 
 BASE = ScoreSettings(batch_size=4)
 GROUPS = (("params",), ("pnorm",))  # which compile in no time
@@ -88,7 +91,7 @@ def test_figures_are_read_as_they_are_printed():
 
 def test_the_tables_vary_what_the_paper_varies():
     every = {number: paper_tables.make_table(number, BASE).runs for number in paper_tables.TABLES}
-    assert [len(every[number]) for number in (2, 3, 4, 5, 6)] == [2, 4, 6, 6, 6]  # EPE's second reading resamples
+    assert [len(every[number]) for number in (2, 3, 4, 5, 6)] == [2, 4, 6, 6, 6]  # EPE's second measured resamples
     runs = {number: [run for run in every[number] if not run.settings.resample] for number in every}
     assert [len(runs[number]) for number in (2, 3, 4, 5, 6)] == [1, 4, 3, 3, 3]
     assert {run.settings.weighting for run in runs[3]} == {"linear", "quad", "expb2t", "expt2b"}

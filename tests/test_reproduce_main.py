@@ -24,8 +24,10 @@ def rows_of(folder, name):
 DRIVER = """
 import os, signal, sys
 import tiny
-from zsnas_jax import flags, reproduce_main, results, search_spaces
-from zsnas_jax.reproduction import tables as paper_tables
+from zsnas_jax import flags, search_spaces
+from projects.wrcor import reproduce_main
+from zsnas_jax.storage import store
+from projects.wrcor import tables as paper_tables
 search_spaces.make_space = lambda name: tiny.space()
 paper_tables.GROUPS = (("params",), ("pnorm",))
 if deaths := int(os.environ.get("DIE_AFTER", 0)):

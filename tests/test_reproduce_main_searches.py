@@ -6,7 +6,9 @@ import types
 from made_up import OWN_VOTE, live_report, made_up_scores, rows_of, scores201, truth101_table, truth201
 import pytest
 
-from zsnas_jax import flags, ranking, reproduce_main
+from projects.wrcor import reproduce_main
+from zsnas_jax import flags
+from zsnas_jax.runs import ranking
 
 
 class Flags(dict):

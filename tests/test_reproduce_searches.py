@@ -10,11 +10,12 @@ from made_up import NUM, OWN_VOTE, SETTINGS, SPACE, scores201
 import numpy as np
 import pytest
 
-from zsnas_jax import files, metrics, search, votes
-from zsnas_jax.benchmarks import paper
+from projects.wrcor import findings, judges, paper, searches
+from projects.wrcor.searches import Search, SearchSettings
+from zsnas_jax import search, votes
 from zsnas_jax.proxies import PROXIES
-from zsnas_jax.reproduction import findings, judges, searches
-from zsnas_jax.reproduction.searches import Search, SearchSettings
+from zsnas_jax.reports import metrics
+from zsnas_jax.storage import files
 
 # The figures
 

@@ -6,11 +6,11 @@ from made_up import OWN_VOTE, RUN, SPACE, SPACE101, made_up_scores, materials, r
 import numpy as np
 import pytest
 
-from zsnas_jax import metrics, ranking
-from zsnas_jax.benchmarks import paper
-from zsnas_jax.ranking import ScoreSettings
-from zsnas_jax.reproduction import judges, table7
-from zsnas_jax.results import ResultStore
+from projects.wrcor import judges, paper, table7
+from zsnas_jax.reports import metrics
+from zsnas_jax.runs import ranking
+from zsnas_jax.runs.ranking import ScoreSettings
+from zsnas_jax.storage.store import ResultStore
 
 
 def test_table_7_holds_both_spaces_beside_the_paper(tmp_path, monkeypatch):

@@ -18,9 +18,9 @@ from made_up import (
 import numpy as np
 import pytest
 
+from projects.wrcor import nasbench101 as truth101
+from projects.wrcor import table8
 from zsnas_jax.benchmarks import TabularBenchmark, nasbench101
-from zsnas_jax.reproduction import nasbench101 as truth101
-from zsnas_jax.reproduction import table8
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from made_up import ALL_1X1, BEST, NUM, SETTINGS, materials, rows_of, scores201,
 import numpy as np
 import pytest
 
+from projects.wrcor import table9
 from zsnas_jax import search
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.reproduction import table9
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import marks, responses
 from zsnas_jax.base import Batch
-from zsnas_jax.marks import Site
-from zsnas_jax.reading import mean_cross_entropy
+from zsnas_jax.measure import capture
+from zsnas_jax.measure.measurements import mean_cross_entropy
+from zsnas_jax.nn import probes
+from zsnas_jax.nn.probes import Site
 
 
 class Net(nn.Module):
@@ -46,7 +47,7 @@ class Layer(nn.Module):
 class Scanned(nn.Module):
     @nn.compact
     def __call__(self, x):
-        axes = {"params": 0, **dict.fromkeys(marks.COLLECTIONS, 0)}
+        axes = {"params": 0, **dict.fromkeys(probes.COLLECTIONS, 0)}
         scan = nn.scan(Layer, variable_axes=axes, split_rngs={"params": True}, length=3)
         return nn.Dense(3)(scan()(nn.relu(Site(name="first")(x.reshape(len(x), -1))), None)[0])
 
@@ -61,7 +62,7 @@ def variables(module):
 
 def test_capture_returns_activations_and_gradients_of_each_application():
     module = Net()
-    found = responses.capture(module, variables(module), batch())
+    found = capture.capture(module, variables(module), batch())
     assert [r.path for r in found] == [("shared", "0"), ("shared", "1"), ("last",)]
 
     def by_hand(perturbation):
@@ -81,7 +82,7 @@ def test_capture_returns_activations_and_gradients_of_each_application():
 
 @pytest.mark.parametrize("module", [Net(), Scanned()])
 def test_both_readings_agree(module):
-    plain = responses.aggregate(responses.capture(module, variables(module), batch()))
+    plain = capture.aggregate(capture.capture(module, variables(module), batch()))
     streamed = tiny.stream(module, variables(module), batch())
     chex.assert_trees_all_close(plain, streamed, rtol=1e-4, atol=1e-5)
 
@@ -96,18 +97,18 @@ def test_default_layers_are_top_level_modules_and_scan_positions():
 def test_a_module_that_cannot_be_edited_is_read_by_a_predicate():
     module = Plain()
     is_norm = lambda m, method: isinstance(m, nn.LayerNorm) and method == "__call__"
-    found = responses.capture(module, variables(module), batch(), sites=is_norm)
+    found = capture.capture(module, variables(module), batch(), sites=is_norm)
     assert [r.path for r in found] == [("norm1",), ("norm2",)]
     assert float(jnp.abs(found[0].gradient).max()) > 0
-    matrices = jax.jit(lambda v: responses.aggregate(responses.capture(module, v, batch(), sites=is_norm)))(
+    matrices = jax.jit(lambda v: capture.aggregate(capture.capture(module, v, batch(), sites=is_norm)))(
         variables(module)
     )
     chex.assert_shape(matrices.activations, (2, 5, 5))
 
 
 def test_a_module_without_sites_is_refused():
-    for read in (responses.capture, tiny.stream):
-        with pytest.raises(ValueError, match="Plain has no response site: mark one with Site"):
+    for read in (capture.capture, tiny.stream):
+        with pytest.raises(ValueError, match="Plain has no response site: probe one with Site"):
             read(Plain(), variables(Plain()), batch())
 
 

@@ -8,8 +8,8 @@ import conftest
 import numpy as np
 import pytest
 
-from zsnas_jax import results
-from zsnas_jax.results import ResultStore
+from zsnas_jax.storage import store as store_file
+from zsnas_jax.storage.store import ResultStore
 
 SETTINGS = {"seed": 0, "batch_size": 64, "layers": [1, 2]}
 
@@ -77,8 +77,8 @@ def listed(folder):
 def test_a_folder_is_read_whatever_its_settings_and_left_as_it_is(tmp_path):
     filled(tmp_path)
     before = listed(tmp_path)
-    settings, scores = results.read(tmp_path)
-    assert settings == SETTINGS | {"format": results.FORMAT}
+    settings, scores = store_file.read(tmp_path)
+    assert settings == SETTINGS | {"format": store_file.FORMAT}
     assert scores == {"wrcor": {"a": 1.5, "b": float(np.float32(0.1))}, "acor": {"a": -np.inf, "b": 3.0}}
     assert listed(tmp_path) == before
 
@@ -86,33 +86,33 @@ def test_a_folder_is_read_whatever_its_settings_and_left_as_it_is(tmp_path):
 def test_what_a_killed_run_committed_is_read_and_kept(tmp_path):
     program = """
 import os, numpy as np
-from zsnas_jax.results import ResultStore
+from zsnas_jax.storage.store import ResultStore
 ResultStore("out", {"seed": 0}).add(["a"], ["wrcor"], np.ones((1, 1)))
 os.kill(os.getpid(), 9)
 """
     env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env).returncode == -signal.SIGKILL
     assert (tmp_path / "out" / "results.sqlite-wal").exists()
-    assert results.read(tmp_path / "out").scores == {"wrcor": {"a": 1.0}}
+    assert store_file.read(tmp_path / "out").scores == {"wrcor": {"a": 1.0}}
     with ResultStore(tmp_path / "out", {"seed": 0}) as store:
         assert store.get("wrcor") == {"a": 1.0}
 
 
 def test_a_folder_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"results\.sqlite does not exist"):
-        results.read(tmp_path)
+        store_file.read(tmp_path)
     with (
         ResultStore(tmp_path, SETTINGS),
         pytest.raises(ValueError, match="by another process: copy it with results.sq"),
     ):
-        results.read(tmp_path)
+        store_file.read(tmp_path)
     (tmp_path / "results.sqlite").write_bytes(b"not a database, but long enough to look at" * 30)
     with pytest.raises(ValueError, match=r"results\.sqlite is damaged or not a results file"):
-        results.read(tmp_path)
+        store_file.read(tmp_path)
     (tmp_path / "results.sqlite").unlink()
     (tmp_path / "results.sqlite").mkdir()
     with pytest.raises(OSError, match=r"cannot read .*results\.sqlite: unable to open"):
-        results.read(tmp_path)
+        store_file.read(tmp_path)
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

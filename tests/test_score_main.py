@@ -13,7 +13,8 @@ import conftest
 import numpy as np
 import pytest
 
-from zsnas_jax import ranking, search
+from zsnas_jax import search
+from zsnas_jax.runs import ranking
 from zsnas_jax.search_spaces import nasbench201
 
 TRY_ALL = """

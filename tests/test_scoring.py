@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import datasets, proxies, ranking, responses, scoring
+from zsnas_jax import datasets, proxies, scoring
 from zsnas_jax.base import Batch, fingerprint
-from zsnas_jax.initializers import INITIALIZERS, draw_kernels, kaiming_uniform
-from zsnas_jax.reading import Reading
-from zsnas_jax.results import ResultStore
-from zsnas_jax.search_spaces.nasbench201_network import EDGES, select_params
+from zsnas_jax.measure import capture
+from zsnas_jax.measure.measurements import Measurements
+from zsnas_jax.nn.initializers import INITIALIZERS, draw_kernels, kaiming_uniform
+from zsnas_jax.runs import ranking
+from zsnas_jax.search_spaces.nasbench201.network import EDGES, select_params
+from zsnas_jax.storage.store import ResultStore
 
 KEY = jax.random.key(5)
 ARCHS = tiny.space().from_index(np.arange(40))
@@ -57,8 +59,8 @@ def test_every_product_is_float32_also_on_a_gpu():
     chosen = proxies.make_proxies([*PROXIES, "synflow", "grasp", "zico", "naswot"])
 
     def scored(params, arch):
-        subject = tiny.subject(network, {"params": params}, batch, arch, layer_of=network.layer_of)
-        return scoring.score_subject(subject, chosen)
+        under_score = tiny.scored(network, {"params": params}, batch, arch, layer_of=network.layer_of)
+        return scoring.score_network(under_score, chosen)
 
     with jax.default_matmul_precision(None):
         made = jax.make_jaxpr(scored)(tiny.draw_params(KEY), ARCHS[0])
@@ -87,11 +89,11 @@ def test_a_score_is_that_of_the_static_network(reference):
         key = jax.random.fold_in(jax.random.fold_in(KEY, fingerprint(ARCHS[i])), 0)
         network = space.make_network(10)
         init = lambda key: draw_kernels(key, network.init(key, batch.image, ARCHS[0])["params"], kaiming_uniform)
-        capture = lambda p, arch=arch: responses.capture(network, {"params": p}, batch, arch)
-        matrices = jax.jit(lambda p: responses.aggregate(capture(p), space.layer_of))(
+        plain = lambda p, arch=arch: capture.capture(network, {"params": p}, batch, arch)
+        matrices = jax.jit(lambda p: capture.aggregate(plain(p), space.layer_of))(
             select_params(jax.jit(init)(key), arch)
         )
-        expected = [proxy.score(Reading(None, matrices)) for proxy in proxies.make_proxies(RESPONSE)]
+        expected = [proxy.score(Measurements(None, matrices)) for proxy in proxies.make_proxies(RESPONSE)]
         np.testing.assert_allclose(reference[i, : len(RESPONSE)], np.array(expected), rtol=1e-4)
 
 
@@ -173,7 +175,7 @@ def test_a_failing_proxy_marks_its_architecture_and_the_run_goes_on(tmp_path):
         return np.float32(gene)
 
     shape = jax.ShapeDtypeStruct((), np.float32)
-    first_gene = lambda r: jax.pure_callback(picky, shape, r.subject.args[0][0])
+    first_gene = lambda r: jax.pure_callback(picky, shape, r.network.args[0][0])
     chosen = [proxies.params(), proxies.params()._replace(name="picky", score=first_gene)]
     settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
     for _ in range(2):
@@ -191,7 +193,7 @@ def test_a_proxy_that_fails_everywhere_stops_the_run(tmp_path):
     def broken(gene):
         raise FloatingPointError("no")
 
-    score = lambda r: jax.pure_callback(broken, jax.ShapeDtypeStruct((), np.float32), r.subject.args[0][0])
+    score = lambda r: jax.pure_callback(broken, jax.ShapeDtypeStruct((), np.float32), r.network.args[0][0])
     chosen = [proxies.params()._replace(name="broken", score=score)]
     settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
     with ResultStore(tmp_path, ranking.stored_settings(settings, space, source, "noise")) as store:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from zsnas_jax import search, search_report
+from zsnas_jax import search
+from zsnas_jax.reports import search_report
 from zsnas_jax.search import seeds
 from zsnas_jax.search_spaces import nasbench201
 

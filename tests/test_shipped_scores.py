@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from zsnas_jax import benchmarks, datasets, metrics, proxies, ranking, scoring, search_spaces, votes
-from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax import benchmarks, datasets, proxies, scoring, search_spaces, votes
+from zsnas_jax.nn.initializers import INITIALIZERS
+from zsnas_jax.reports import metrics
+from zsnas_jax.runs import ranking
 
 TABLE = benchmarks.shipped_scores()
 SPACE = search_spaces.make_space("nasbench201")

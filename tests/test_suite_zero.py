@@ -7,10 +7,10 @@ import golden
 import numpy as np
 import pytest
 
-from zsnas_jax import files
-from zsnas_jax.benchmarks.suite_zero import from_suite_zero
-from zsnas_jax.reproduction import agreement
+from projects.wrcor import agreement
+from projects.wrcor.suite_zero import from_suite_zero
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.storage import files
 
 
 def rows_of(folder, name):

@@ -16,8 +16,8 @@ import tiny
 from zsnas_jax import search_spaces, training
 from zsnas_jax.datasets import Examples
 from zsnas_jax.search_spaces import mobilenetv2, nasbench101
-from zsnas_jax.search_spaces.mobilenetv2_network import MobileNetV2, Plan, StagePlan
-from zsnas_jax.search_spaces.nasbench101_network import NASBench101
+from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan
+from zsnas_jax.search_spaces.nasbench101.network import NASBench101
 from zsnas_jax.training import Data, Frame, Model, Recipe, steps
 
 CELL = (3, 1, 2, 4, 3, 1)

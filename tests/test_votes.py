@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from zsnas_jax import metrics, votes
+from zsnas_jax import votes
+from zsnas_jax.reports import metrics
 
 RING = np.array([[3.0, 1, 2], [2, 3, 1], [1, 2, 3]])  # 0 beats 1, 1 beats 2, 2 beats 0
 SMALL = st.sampled_from([-np.inf, np.inf, np.nan, -0.0, 0.0, 1.0, 2.0, 3.0, 1e300])  # ties and failures are frequent

@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax import costs, datasets
-from zsnas_jax.initializers import draw_kernels, kaiming_uniform
-from zsnas_jax.reading import read
+from zsnas_jax import datasets
+from zsnas_jax.measure import costs
+from zsnas_jax.measure.measurements import measure
+from zsnas_jax.measure.network import Network
+from zsnas_jax.nn.initializers import draw_kernels, kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201_network import NASBench201
-from zsnas_jax.subject import Subject
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201
 
 
 def network(num_classes=10):
@@ -31,13 +32,13 @@ def draw_params(key, initializer=kaiming_uniform):
     return jax.jit(draw)(key)
 
 
-def subject(module, variables, batch, *args, layer_of=None, treatment=None, is_active=lambda path: True):
+def scored(module, variables, batch, *args, layer_of=None, options=None, is_active=lambda path: True):
     num_params = costs.count_params(variables["params"])
-    treatment = treatment or Treatment()
+    options = options or LayerOptions()
     key = jax.random.key(9, impl="rbg")  # its masks compile in half the time of the default's
-    return Subject(module, variables, batch, args, key, treatment, layer_of, is_active, num_params, 0)
+    return Network(module, variables, batch, args, key, options, layer_of, is_active, num_params, 0)
 
 
 def stream(module, variables, batch, *args, layer_of=None, needs=("activations", "gradients")):
     """The streamed ResponseMatrices of a network."""
-    return read(subject(module, variables, batch, *args, layer_of=layer_of), frozenset(needs), {}).responses
+    return measure(scored(module, variables, batch, *args, layer_of=layer_of), frozenset(needs), {}).responses

@@ -41,13 +41,13 @@ class Proxy(NamedTuple):
 
     Attributes:
         name: canonical name, as in flags and in columns of results.
-        score: `zsnas_jax.reading.Reading` to float[]; -inf where the formula is undefined (NaN counts as that).
-        needs: what the score takes from the shared pass, a subset of `zsnas_jax.reading.NEEDS`.
+        score: `zsnas_jax.measure.measurements.Measurements` to float[]; -inf where the formula is undefined (NaN counts as that).
+        needs: what the score takes from the shared pass, a subset of `zsnas_jax.measure.measurements.NEEDS`.
         settings: hyper-parameters that change the score, for reports and for telling results apart.
         reference: where the formula comes from.
         observe: statistics of the activations that the shared pass takes for it, by name: functions of float[N, ...].
             A name stands for one function: proxies that use the same name share its values.
-        treatment: norm, mask and activation that belong to the score, a `zsnas_jax.treatments.Treatment`; None: those
+        options: norm, mask and activation that belong to the score, a `zsnas_jax.nn.options.LayerOptions`; None: those
             of the run.
     """
 
@@ -57,7 +57,7 @@ class Proxy(NamedTuple):
     settings: dict[str, Any]
     reference: str
     observe: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({})
-    treatment: Any = None
+    options: Any = None
 
 
 class SearchSpace(NamedTuple):
@@ -72,8 +72,8 @@ class SearchSpace(NamedTuple):
         mutate: (key, arch) to an architecture that differs in one decision.
         encode: arch to its published string.
         decode: string to arch; ValueError that names the bad part.
-        make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `treatment`
-            holds a `zsnas_jax.treatments.Treatment`, or it is treated as a foreign module is. Where there are variants
+        make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `options`
+            holds a `zsnas_jax.nn.options.LayerOptions`, or it is treated as a foreign module is. Where there are variants
             it takes `variant` too.
         num_archs: how many architectures there are, or None where they cannot be enumerated.
         from_index: published index, int[...], to int32[..., G]; None where there is no published order.
@@ -98,7 +98,7 @@ class SearchSpace(NamedTuple):
         static: arch to the Python values with which its network is called to be built for that architecture alone,
             as training needs it; None: the network does not offer that.
         pieces: where shapes differ too much for variants: how the host reads a network in programs that many share, a
-            `zsnas_jax.piecewise.Pieces`. Needs `num_params` and `num_flops`. None: networks run whole.
+            `zsnas_jax.measure.piecewise.Pieces`. Needs `num_params` and `num_flops`. None: networks run whole.
     """
 
     name: str

@@ -15,10 +15,10 @@ import jax
 from zsnas_jax import benchmarks
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import DATASETS
-from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.nn.initializers import INITIALIZERS
+from zsnas_jax.nn.options import ACTIVATIONS, NORMS
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
 from zsnas_jax.search_spaces import SPACES
-from zsnas_jax.treatments import ACTIVATIONS, NORMS
 
 FLAGS = flags.FLAGS
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64

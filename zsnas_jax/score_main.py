@@ -11,10 +11,12 @@ import pathlib
 from absl import flags as absl_flags
 import numpy as np
 
-from zsnas_jax import datasets, flags, proxies, ranking, report, search, search_spaces, votes
+from zsnas_jax import datasets, flags, proxies, search, search_spaces, votes
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.datasets import PictureSource
-from zsnas_jax.results import ResultStore
+from zsnas_jax.reports import score_report
+from zsnas_jax.runs import ranking
+from zsnas_jax.storage.store import ResultStore
 
 FLAGS = absl_flags.FLAGS
 
@@ -76,7 +78,7 @@ def main() -> None:
     benchmark = flags.ground_truth(space.name)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
-    truth = report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
+    truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
     candidates = flags.candidates_per_step()
     stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
@@ -91,10 +93,10 @@ def main() -> None:
         for vote in asked_votes:
             scores[vote.name] = votes.vote(vote, scores)
             hyper[vote.name] = vote._asdict()
-        diagnoses = report.diagnose(space, archs, scores, truth)
-        summary = report.make_report(space, archs, scores, stored, hyper, run, truth, diagnoses, failures)
-        written = report.write_all(out, space, archs, scores, summary, truth, diagnoses)
-    print(report.as_text(summary))
+        diagnoses = score_report.diagnose(space, archs, scores, truth)
+        summary = score_report.make_report(space, archs, scores, stored, hyper, run, truth, diagnoses, failures)
+        written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
+    print(score_report.as_text(summary))
     print(f"\nwritten: {out}/ {', '.join(written)}")
 
 

@@ -19,14 +19,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
-from zsnas_jax import piecewise
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
-from zsnas_jax.costs import count_multiply_adds, count_params
-from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
-from zsnas_jax.marks import LayerOf, Path
-from zsnas_jax.reading import read
-from zsnas_jax.subject import Subject, run
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.measure import piecewise
+from zsnas_jax.measure.costs import count_multiply_adds, count_params
+from zsnas_jax.measure.measurements import measure
+from zsnas_jax.measure.network import Network, run
+from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.probes import LayerOf, Path
 
 STEPS_PER_CALL = 8
 """Steps of a device between two reports: about two seconds on a CPU. Fewer would pay for memory pages anew."""
@@ -38,19 +38,19 @@ def degenerate_to_minus_inf(scores: jax.Array) -> jax.Array:
 
 
 @jax.default_matmul_precision("highest")
-def score_subject(subject: Subject, proxies: Sequence[Proxy]) -> jax.Array:
+def score_network(network: Network, proxies: Sequence[Proxy]) -> jax.Array:
     """Scores of one network, float[P], -inf where a score is undefined; traces under jit, vmap and scan.
 
-    Proxies under the same treatment share one reading of the network. Products are float32 on every device: a GPU's
+    Proxies under the same options share one measured of the network. Products are float32 on every device: a GPU's
     default, TF32, keeps ten bits, and a log-determinant amplifies what it drops.
     """
     scores: dict[str, jax.Array] = {}
-    for treatment in dict.fromkeys(proxy.treatment for proxy in proxies):
-        group = [proxy for proxy in proxies if proxy.treatment == treatment]
-        own = subject._replace(treatment=treatment or subject.treatment)
+    for options in dict.fromkeys(proxy.options for proxy in proxies):
+        group = [proxy for proxy in proxies if proxy.options == options]
+        own = network._replace(options=options or network.options)
         needs = frozenset().union(*(proxy.needs for proxy in group))
-        reading = read(own, needs, {name: fn for proxy in group for name, fn in proxy.observe.items()})
-        scores |= {proxy.name: proxy.score(reading) for proxy in group}
+        measured = measure(own, needs, {name: fn for proxy in group for name, fn in proxy.observe.items()})
+        scores |= {proxy.name: proxy.score(measured) for proxy in group}
     return degenerate_to_minus_inf(jnp.stack([jnp.float32(scores[proxy.name]) for proxy in proxies]))
 
 
@@ -61,40 +61,40 @@ def score_module(
     batch: Batch,
     *args: Any,
     proxies: Sequence[Proxy],
-    treatment: Treatment | None = None,
+    options: LayerOptions | None = None,
     layer_of: LayerOf | None = None,
 ) -> jax.Array:
     """Scores of any Flax module with given variables, float[P].
 
     Args:
         key: draws noise and masks, where a proxy wants them.
-        module: `module.apply(variables, image, *args)` returns logits float[N, K]; marked as `zsnas_jax.marks` says, as
+        module: `module.apply(variables, image, *args)` returns logits float[N, K]; marked as `zsnas_jax.nn.probes` says, as
             far as the proxies need it.
         variables: its collections, "params" among them.
         batch: pictures and labels; the labels may be None for proxies that need none.
         *args: further arguments of the module.
         proxies: what to compute.
-        treatment: norm, mask and activation; default batch norm by the batch's statistics, no mask.
+        options: norm, mask and activation; default batch norm by the batch's statistics, no mask.
         layer_of: layers of the sites; default the top-level modules, in order.
 
     Raises:
-        ValueError: if the module lacks what a proxy or the treatment needs.
+        ValueError: if the module lacks what a proxy or the options needs.
     """
-    subject = Subject(
+    network = Network(
         module=module,
         variables=variables,
         batch=batch,
         args=args,
         key=key,
-        treatment=treatment or Treatment(),
+        options=options or LayerOptions(),
         layer_of=layer_of,
         is_active=lambda path: True,
         num_params=count_params(variables["params"]),
         num_flops=0,
     )
     image = jax.ShapeDtypeStruct((1, *batch.image.shape[1:]), batch.image.dtype)
-    num_flops = count_multiply_adds(lambda image: run(subject, image).logits, image)
-    return score_subject(subject._replace(num_flops=num_flops), proxies)
+    num_flops = count_multiply_adds(lambda image: run(network, image).logits, image)
+    return score_network(network._replace(num_flops=num_flops), proxies)
 
 
 def score_arch(
@@ -106,7 +106,7 @@ def score_arch(
     proxies: Sequence[Proxy],
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
-    treatment: Treatment | None = None,
+    options: LayerOptions | None = None,
     variant: int | None = None,
 ) -> jax.Array:
     """Scores of one architecture at one initialisation; traces under jit, vmap and scan.
@@ -119,7 +119,7 @@ def score_arch(
         proxies: what to compute; they share their forward and backward passes.
         num_classes: width of the logits.
         initializer: distribution of every kernel.
-        treatment: norm, mask and activation of the network under score.
+        options: norm, mask and activation of the network under score.
         variant: the network of the space that serves the architecture, if it is known; else all are compiled, and one
             is chosen at run time.
 
@@ -129,26 +129,26 @@ def score_arch(
     if space.pieces:
         raise ValueError(f"space {space.name} is read piece by piece: score it by make_scorer")
     if space.num_variants > 1 and variant is None:
-        own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "treatment": treatment}
+        own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer, "options": options}
         score = functools.partial(score_arch, space=space, proxies=proxies, **own)
         branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
     options = {"variant": variant} if space.num_variants > 1 else {}
     network = space.make_network(num_classes=num_classes, **options)
     params, is_active = draw_params(key, arch, batch, space=space, network=network, initializer=initializer)
-    subject = Subject(
+    network = Network(
         module=network,
         variables={"params": params},
         batch=batch,
         args=(arch,),
         key=jax.random.fold_in(key, 1),
-        treatment=treatment or Treatment(),
+        options=options or LayerOptions(),
         layer_of=space.layer_of,
         is_active=is_active,
         num_params=space.num_params(arch, num_classes) if space.num_params else _count_active(params, space, arch),
         num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]) if space.num_flops else None,
     )
-    return score_subject(subject, proxies)
+    return score_network(network, proxies)
 
 
 def _count_active(params: Any, space: SearchSpace, arch: Arch) -> jax.Array:
@@ -230,7 +230,7 @@ def make_scorer(
     *,
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
-    treatment: Treatment | None = None,
+    options: LayerOptions | None = None,
     candidates_per_step: int = 1,
     resample: bool = False,
     devices: Sequence[jax.Device] | None = None,
@@ -246,7 +246,7 @@ def make_scorer(
         proxies: what to compute.
         num_classes: width of the logits.
         initializer: distribution of every kernel.
-        treatment: norm, mask and activation of the networks under score.
+        options: norm, mask and activation of the networks under score.
         candidates_per_step: how many candidates a device works on at once (vmap). 1 on a CPU: vmap turns the dispatch
             into running every operation. More fill a GPU. Scores agree to a relative 1e-3.
         resample: whether every candidate brings its own batch.
@@ -257,12 +257,12 @@ def make_scorer(
         a call, on the first device.
 
     Raises:
-        ValueError: if candidates_per_step is below 1, or a space's pieces do not serve a proxy or the treatment.
+        ValueError: if candidates_per_step is below 1, or a space's pieces do not serve a proxy or the options.
     """
     if candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {candidates_per_step}: at least 1 is needed")
     own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer}
-    own["treatment"] = treatment or Treatment()
+    own["options"] = options or LayerOptions()
     if space.pieces:
         score, kept = piecewise.make_score(key, space, proxies, resample=resample, **own)
         return Scorer(score, 1, lambda: kept.num_compiled)

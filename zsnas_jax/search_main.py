@@ -15,24 +15,15 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import (
-    benchmarks,
-    datasets,
-    flags,
-    proxies,
-    ranking,
-    scoring,
-    search,
-    search_report,
-    search_spaces,
-    votes,
-)
+from zsnas_jax import benchmarks, datasets, flags, proxies, scoring, search, search_spaces, votes
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
-from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.nn.initializers import INITIALIZERS
+from zsnas_jax.reports import search_report
+from zsnas_jax.reports.search_task import Task, find_truth
+from zsnas_jax.runs import ranking
 from zsnas_jax.search import seeds
-from zsnas_jax.search_task import Task, find_truth
 from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
@@ -195,7 +186,7 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
         assert plan.source is not None
         weight_key, _ = ranking.seed_keys(settings.seed)  # as score_main, whose scores these are
         own: dict[str, Any] = {"num_classes": plan.source.num_classes, "initializer": INITIALIZERS[settings.init]}
-        own["treatment"], batch = settings.treatment, ranking.fixed_batch(settings, plan.source)
+        own["options"], batch = settings.options, ranking.fixed_batch(settings, plan.source)
         what = weight_key, plan.task.space, proxies.make_proxies(plan.experts, weighting=settings.weighting)
         if plan.space.pieces:
             score_fn = search.host_scores(scoring.make_scorer(*what, **own), batch)

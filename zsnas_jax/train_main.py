@@ -17,10 +17,11 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import datasets, flags, report, search_spaces, train_report, training
+from zsnas_jax import datasets, flags, search_spaces, training
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
-from zsnas_jax.initializers import INITIALIZERS
+from zsnas_jax.nn.initializers import INITIALIZERS
+from zsnas_jax.reports import score_report, train_report
 from zsnas_jax.training import Data, Frame, Model, Recipe
 
 FLAGS = absl_flags.FLAGS
@@ -148,7 +149,7 @@ def main() -> None:
     model, costs = _model(space, arch, recipe, data)
     benchmark = flags.ground_truth(space.name)
     own = FLAGS.benchmark_column, space, np.stack([arch]), FLAGS.dataset
-    truth = report.find_truth(benchmark, *own) if benchmark else None
+    truth = score_report.find_truth(benchmark, *own) if benchmark else None
     teacher, said = _teacher(FLAGS.teacher)
     settings = {"space": space.name, "arch": space.encode(arch), "dataset": FLAGS.dataset, "init": FLAGS.init, **said}
     whole = training.describe(recipe, data, FLAGS.seed, teacher, mesh) | settings

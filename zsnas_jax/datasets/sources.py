@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 
-from zsnas_jax import files
 from zsnas_jax.datasets.crops import centre_crop
+from zsnas_jax.storage import files
 
 Take = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 

@@ -14,7 +14,7 @@ from zsnas_jax.proxies.activation import (
     sam_swap,
     swap,
     swap_regularized,
-    treated_proxy,
+    with_options,
 )
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
@@ -41,7 +41,7 @@ __all__ = [
     "gcor_first",
     "make_proxies",
     "response_correlation",
-    "treated_proxy",
+    "with_options",
     *PROXIES,
 ]
 

@@ -1,7 +1,7 @@
 """Codes of activations: NASWOT and SWAP, and both under NCD's remedies.
 
 A code is the sign of what enters an activation: 1 where it is positive, 0 elsewhere. No labels. Batch norm uses the
-statistics of the batch, or whatever the run's treatment puts in its place. Axes: S samples, D neurons of a site.
+statistics of the batch, or whatever the run's options puts in its place. Axes: S samples, D neurons of a site.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
-from zsnas_jax.reading import Reading
-from zsnas_jax.subject import total
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.measure import linalg
+from zsnas_jax.measure.measurements import Measurements
+from zsnas_jax.measure.network import total
+from zsnas_jax.nn.options import LayerOptions
 
 _WORD = 32
 _NASWOT = "Mellor et al., Neural Architecture Search without Training, ICML 2021"
@@ -85,14 +85,14 @@ def swap(
         raise ValueError(f"swap with mu={mu}, sigma={sigma}: both are needed, sigma above 0, or neither")
     statistic = f"patterns_{num_samples}"
 
-    def score(reading: Reading) -> jax.Array:
-        seen = reading.observed[statistic]
+    def score(measured: Measurements) -> jax.Array:
+        seen = measured.observed[statistic]
         words = jnp.concatenate([o.value.reshape(-1, o.value.shape[-1]) for o in seen])
         present = jnp.concatenate([jnp.repeat(o.times > 0, o.value.shape[1]) for o in seen])
         patterns = _num_distinct(words, present)
         if mu is None or sigma is None:
             return patterns
-        return patterns * jnp.exp(-jnp.square(reading.subject.num_params / 1e3 - mu) / sigma)
+        return patterns * jnp.exp(-jnp.square(measured.network.num_params / 1e3 - mu) / sigma)
 
     name = name or ("swap" if mu is None else "swap_regularized")
     settings = {"num_samples": num_samples, "mu": mu, "sigma": sigma}
@@ -104,37 +104,37 @@ def swap_regularized(*, num_samples: int = 32, mu: float = 40.0, sigma: float = 
     return swap(num_samples=num_samples, mu=mu, sigma=sigma)
 
 
-def treated_proxy(proxy: Proxy, treatment: Treatment, name: str) -> Proxy:
-    """A proxy that is always scored under a treatment of its own, whatever the run's."""
-    settings = proxy.settings | {"norm": treatment.norm, "mask_rate": treatment.mask_rate}
-    return proxy._replace(name=name, treatment=treatment, settings=settings | {"activation": treatment.activation})
+def with_options(proxy: Proxy, options: LayerOptions, name: str) -> Proxy:
+    """A proxy that is always scored under a options of its own, whatever the run's."""
+    settings = proxy.settings | {"norm": options.norm, "mask_rate": options.mask_rate}
+    return proxy._replace(name=name, options=options, settings=settings | {"activation": options.activation})
 
 
 def sam_nwot(*, mask_rate: float = 0.95) -> Proxy:
     """NASWOT under NCD's stochastic activation masking (SAM)."""
-    return treated_proxy(naswot(), Treatment(mask_rate=mask_rate), "sam_nwot")
+    return with_options(naswot(), LayerOptions(mask_rate=mask_rate), "sam_nwot")
 
 
 def sam_swap(*, mask_rate: float = 0.95, num_samples: int = 32) -> Proxy:
     """SWAP under NCD's stochastic activation masking (SAM)."""
-    return treated_proxy(swap(num_samples=num_samples), Treatment(mask_rate=mask_rate), "sam_swap")
+    return with_options(swap(num_samples=num_samples), LayerOptions(mask_rate=mask_rate), "sam_swap")
 
 
 def nir_nwot() -> Proxy:
     """NASWOT under NCD's non-linear rescaling (NIR): layer norm in the place of batch norm."""
-    return treated_proxy(naswot(), Treatment("ln"), "nir_nwot")
+    return with_options(naswot(), LayerOptions("ln"), "nir_nwot")
 
 
 def nir_swap(*, num_samples: int = 32) -> Proxy:
     """SWAP under NCD's non-linear rescaling (NIR): layer norm in the place of batch norm."""
-    return treated_proxy(swap(num_samples=num_samples), Treatment("ln"), "nir_swap")
+    return with_options(swap(num_samples=num_samples), LayerOptions("ln"), "nir_swap")
 
 
 def ncd_nwot(*, mask_rate: float = 0.95) -> Proxy:
     """NASWOT under both of NCD's remedies: SAM at `mask_rate` and layer norm (NIR)."""
-    return treated_proxy(naswot(), Treatment("ln", mask_rate), "ncd_nwot")
+    return with_options(naswot(), LayerOptions("ln", mask_rate), "ncd_nwot")
 
 
 def ncd_swap(*, mask_rate: float = 0.95, num_samples: int = 32) -> Proxy:
     """SWAP under both of NCD's remedies: SAM at `mask_rate` and layer norm (NIR)."""
-    return treated_proxy(swap(num_samples=num_samples), Treatment("ln", mask_rate), "ncd_swap")
+    return with_options(swap(num_samples=num_samples), LayerOptions("ln", mask_rate), "ncd_swap")

@@ -42,7 +42,7 @@ def gcor_first2() -> Proxy:
 
 def log_params() -> Proxy:
     """Log Params: the order of `params`, on a scale on which sums of z-scores make sense."""
-    return Proxy("log_params", lambda r: jnp.log(jnp.float32(r.subject.num_params)), frozenset(), {}, _REFERENCE)
+    return Proxy("log_params", lambda r: jnp.log(jnp.float32(r.network.num_params)), frozenset(), {}, _REFERENCE)
 
 
 def neg_log_fisher() -> Proxy:

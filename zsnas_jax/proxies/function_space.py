@@ -1,7 +1,7 @@
 """What a network does to noise and to bundles of pictures: Phi, Zen, BT, BndlEnt.
 
 F(x) is the feature map before global pooling, marked with `Features`. Phi, Zen and BT draw standard normal noise of the
-batch's shape from the subject's key. Axes: N batch, D features, K classes.
+batch's shape from the network's key. Axes: N batch, D features, K classes.
 """
 
 from typing import Any
@@ -12,36 +12,36 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.marks import WHOLE_FEATURES, LayerOutput, NormInput, Observers
+from zsnas_jax.measure.measurements import Measurements
+from zsnas_jax.measure.network import Network, Pass, run
+from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOutput, NormInput, Observers
 from zsnas_jax.proxies.weights import map_kernels
-from zsnas_jax.reading import Reading
-from zsnas_jax.subject import Pass, Subject, run
 
 _NOISE = 0.01
 
 
-def _draw_noise(subject: Subject) -> tuple[jax.Array, jax.Array]:
-    first, second = jax.random.split(jax.random.fold_in(subject.key, 1))
-    shape = subject.batch.image.shape
+def _draw_noise(network: Network) -> tuple[jax.Array, jax.Array]:
+    first, second = jax.random.split(jax.random.fold_in(network.key, 1))
+    shape = network.batch.image.shape
     return jax.random.normal(first, shape), jax.random.normal(second, shape)
 
 
-def _features(passed: Pass, subject: Subject) -> jax.Array:
+def _features(passed: Pass, network: Network) -> jax.Array:
     """F(x) as float[N, D]."""
     if "features" not in passed.observed:
-        raise ValueError(f"{type(subject.module).__name__} marks no feature map: mark it with Features")
+        raise ValueError(f"{type(network.module).__name__} probes no feature map: probe it with Features")
     value = passed.observed["features"][-1].value
     return value.reshape(len(passed.logits), -1)
 
 
-def phi_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+def phi_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Phi with given noise, see `phi`."""
     base, direction = noise
-    treatment = subject.treatment.unmasked("identity")
-    params = map_kernels(lambda w: w, subject.params, biases=jnp.zeros_like)
+    options = network.options.unmasked("identity")
+    params = map_kernels(lambda w: w, network.params, biases=jnp.zeros_like)
     both = jnp.concatenate([base + _NOISE * direction, base])
-    passed = run(subject, both, params=params, treatment=treatment, observe=WHOLE_FEATURES, rescale=True)
-    features = _features(passed, subject)
+    passed = run(network, both, params=params, options=options, observe=WHOLE_FEATURES, rescale=True)
+    features = _features(passed, network)
     difference = jnp.abs(features[: len(base)] - features[len(base) :]).sum()
     return jax.nn.softplus(jnp.log(difference) + passed.log_scale)
 
@@ -54,7 +54,7 @@ def phi() -> Proxy:
 
     Source: Lin et al., "Zen-NAS", ICCV 2021, Section 3. Deviation: log(1 + .), which keeps the order and the zero.
     """
-    score = lambda r: phi_of_noise(r.subject, _draw_noise(r.subject))
+    score = lambda r: phi_of_noise(r.network, _draw_noise(r.network))
     return Proxy("phi", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
 
 
@@ -62,29 +62,29 @@ def phi_bn() -> Proxy:
     """Phi with batch norm kept: log(1 + ||F(e + 0.01 e') - F(e)||_1), statistics of each pass's own batch.
 
     No data, no labels; 0 for a network without a path. The rank correlation that the WRCor paper prints for
-    its Phi on NAS-Bench-201 agrees with this reading, not with `phi` (WORKSPACE.md).
+    its Phi on NAS-Bench-201 agrees with this measured, not with `phi` (WORKSPACE.md).
 
     Source: Lin et al., "Zen-NAS", ICCV 2021; Jing et al., WRCor, Table 2.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        base, direction = _draw_noise(reading.subject)
-        features = lambda image: _features(run(reading.subject, image, observe=WHOLE_FEATURES), reading.subject)
+    def score(measured: Measurements) -> jax.Array:
+        base, direction = _draw_noise(measured.network)
+        features = lambda image: _features(run(measured.network, image, observe=WHOLE_FEATURES), measured.network)
         perturbed, clean = lax.map(features, jnp.stack([base + _NOISE * direction, base]))
         return jnp.log1p(jnp.abs(perturbed - clean).sum())
 
     return Proxy("phi_bn", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
 
 
-def zen_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+def zen_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Zen with given noise, see `zen`."""
     base, direction = noise
-    is_batch_norm = subject.treatment.norm == "bn"
+    is_batch_norm = network.options.norm == "bn"
     observe: Observers = {**WHOLE_FEATURES, **({NormInput: {"variance": lambda v: v}} if is_batch_norm else {})}
 
     def look(image: jax.Array) -> Any:
-        passed = run(subject, image, observe=observe)
-        return _features(passed, subject), [(o.times, o.value) for o in passed.observed.get("variance", [])]
+        passed = run(network, image, observe=observe)
+        return _features(passed, network), [(o.times, o.value) for o in passed.observed.get("variance", [])]
 
     features, variances = lax.map(look, jnp.stack([base + _NOISE * direction, base]))
     difference = jnp.log(jnp.abs(features[0] - features[1]).sum() + 1e-6)
@@ -104,15 +104,15 @@ def zen() -> Proxy:
 
     Source: Lin et al., "Zen-NAS", ICCV 2021.
     """
-    score = lambda r: zen_of_noise(r.subject, _draw_noise(r.subject))
+    score = lambda r: zen_of_noise(r.network, _draw_noise(r.network))
     return Proxy("zen", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
 
 
-def bt_of_noise(subject: Subject, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+def bt_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
     """BT with given noise, see `bt`."""
 
     def view(noise: jax.Array) -> jax.Array:
-        z = _features(run(subject, subject.batch.image + _NOISE * noise, observe=WHOLE_FEATURES), subject)
+        z = _features(run(network, network.batch.image + _NOISE * noise, observe=WHOLE_FEATURES), network)
         return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5)
 
     first, second = lax.map(view, jnp.stack(noise))
@@ -130,14 +130,14 @@ def bt() -> Proxy:
 
     Source: WRCor paper, Table 2; Zbontar et al., "Barlow Twins", ICML 2021.
     """
-    score = lambda r: bt_of_noise(r.subject, _draw_noise(r.subject))
+    score = lambda r: bt_of_noise(r.network, _draw_noise(r.network))
     return Proxy("bt", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
 
 
-def _largest_parameter(subject: Subject) -> jax.Array:
+def _largest_parameter(network: Network) -> jax.Array:
     """The largest absolute value among the parameters that the architecture has."""
-    flat = flatten_dict(subject.params)
-    largest = [jnp.where(subject.is_active(path), jnp.abs(leaf).max(), 0.0) for path, leaf in flat.items()]
+    flat = flatten_dict(network.params)
+    largest = [jnp.where(network.is_active(path), jnp.abs(leaf).max(), 0.0) for path, leaf in flat.items()]
     return jnp.stack(largest).max()
 
 
@@ -153,10 +153,10 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
     pictures outside a bundle as members of class 0; here they do not count.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        subject = reading.subject
-        label: Any = subject.batch.label
-        largest = _largest_parameter(subject)
+    def score(measured: Measurements) -> jax.Array:
+        network = measured.network
+        label: Any = network.batch.label
+        largest = _largest_parameter(network)
         same_label = (label[:, None] == label[None, :]).astype(jnp.float32)
 
         def entropy(a: jax.Array) -> jax.Array:
@@ -165,11 +165,11 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
             share = (together * same_label).sum(1) / together.sum(1)  # of each picture's own label in its bundle
             return -jnp.log(share).mean()
 
-        treatment = subject.treatment.unmasked("bn_initial")
+        options = network.options.unmasked("bn_initial")
         observe: Observers = {LayerOutput: {"entropy": entropy}}
-        seen = run(subject, subject.batch.image, treatment=treatment, observe=observe).observed.get("entropy")
+        seen = run(network, network.batch.image, options=options, observe=observe).observed.get("entropy")
         if not seen:
-            raise ValueError(f"{type(subject.module).__name__} marks no layer: mark outputs with LayerOutput")
+            raise ValueError(f"{type(network.module).__name__} probes no layer: probe outputs with LayerOutput")
         return -jnp.concatenate([o.value for o in seen]).mean()
 
     settings = {"learning_rate": learning_rate}

@@ -11,13 +11,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
-from zsnas_jax.correlation import correlation_matrix
-from zsnas_jax.marks import WHOLE_FEATURES
+from zsnas_jax.measure import linalg
+from zsnas_jax.measure.correlation import correlation_matrix
+from zsnas_jax.measure.measurements import Measurements
+from zsnas_jax.measure.network import Network, Observation, run
+from zsnas_jax.nn.probes import WHOLE_FEATURES
 from zsnas_jax.proxies.weights import sum_over_layers
-from zsnas_jax.reading import Reading
-from zsnas_jax.subject import Observation, Subject, run
 
 _JACOBIAN = frozenset({"jacobian"})
 
@@ -34,8 +34,8 @@ def jaccor(*, k: float = 1e-5) -> Proxy:
     makes negative are taken as 0.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        correlation = correlation_matrix(reading.jacobian)
+    def score(measured: Measurements) -> jax.Array:
+        correlation = correlation_matrix(measured.jacobian)
         defined = jnp.isfinite(correlation).all()
         v = linalg.eigenvalues(jnp.where(defined, correlation, jnp.eye(len(correlation))))
         v = jnp.maximum(v, 0.0) + k
@@ -57,9 +57,9 @@ def epe(*, k: float = 1e-5) -> Proxy:
     Source: Lopes, Alirezazadeh and Alexandre, "EPE-NAS", ICANN 2021.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        correlation = correlation_matrix(reading.jacobian)
-        members: Any = reading.subject.batch.label
+    def score(measured: Measurements) -> jax.Array:
+        correlation = correlation_matrix(measured.jacobian)
+        members: Any = measured.network.batch.label
         same = members[:, None] == members[None, :]
         size = same.sum(1)  # of the class of each picture
         row = jnp.where(same, jnp.log(jnp.abs(correlation) + k), 0.0).sum(1)
@@ -95,10 +95,10 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
     if num_samples < 1:
         raise ValueError(f"dyniso with num_samples={num_samples}: at least 1 is needed")
 
-    def score(reading: Reading) -> jax.Array:
-        image = reading.subject.batch.image[:num_samples]
-        logits, pullback = jax.vjp(lambda x: run(reading.subject, x).logits, image)
-        basis = _logit_basis(reading.subject, image)
+    def score(measured: Measurements) -> jax.Array:
+        image = measured.network.batch.image[:num_samples]
+        logits, pullback = jax.vjp(lambda x: run(measured.network, x).logits, image)
+        basis = _logit_basis(measured.network, image)
         directions = (jnp.eye(len(logits))[:, None, :, None] * basis[:, :, None, :]).reshape(-1, *logits.shape)
         # Several ways back at a time: a GPU is idle in one of a few pictures, and a CPU is a third faster.
         rows = lax.map(lambda direction: pullback(direction)[0].sum(0).ravel(), directions, batch_size=8)
@@ -111,25 +111,25 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
     return Proxy("dyniso", score, frozenset(), {"num_samples": num_samples}, "Jing et al., WRCor, Table 2")
 
 
-def _logit_basis(subject: Subject, image: jax.Array) -> jax.Array:
+def _logit_basis(network: Network, image: jax.Array) -> jax.Array:
     """Orthonormal directions that hold all ways in which the logits of picture n can move, float[N, R, K].
 
     What moves them passes through the C channels of `Features`, pooled, so that R = min(K, C) directions are enough:
     J_n has the singular values of their product.
     """
-    marks: list[Observation] = []
+    probes: list[Observation] = []
 
     def trace() -> jax.Array:
-        passed = run(subject, image, observe=WHOLE_FEATURES)
-        marks.extend(passed.observed.get("features", []))
+        passed = run(network, image, observe=WHOLE_FEATURES)
+        probes.extend(passed.observed.get("features", []))
         return passed.logits
 
     num_samples, num_classes = jax.eval_shape(trace).shape
-    if not marks or marks[-1].value.shape[-1] >= num_classes:
+    if not probes or probes[-1].value.shape[-1] >= num_classes:
         return jnp.broadcast_to(jnp.eye(num_classes), (num_samples, num_classes, num_classes))
-    features = marks[-1].value
-    slot = (*marks[-1].path, "shift")
-    logits_of = lambda shift: run(subject, image, slots=unflatten_dict({slot: shift})).logits.sum(0)
+    features = probes[-1].value
+    slot = (*probes[-1].path, "shift")
+    logits_of = lambda shift: run(network, image, slots=unflatten_dict({slot: shift})).logits.sum(0)
     moved = jax.jacrev(logits_of)(jnp.zeros(features.shape[1:], features.dtype))  # [K, N, ..., C]
     rows = moved.swapaxes(0, 1).reshape(num_samples, num_classes, -1)
     return jax.vmap(linalg.left_singular_vectors)(rows)[:, :, : features.shape[-1]].swapaxes(1, 2)
@@ -148,5 +148,5 @@ def lydyniso() -> Proxy:
         identity = jnp.eye(w.shape[-1]) * (w != 0).any(1)[:, None]
         return -jnp.sqrt(jnp.square(products - identity).sum((1, 2)))
 
-    score = lambda r: sum_over_layers(r.subject, distance, r.subject.params)
+    score = lambda r: sum_over_layers(r.network, distance, r.network.params)
     return Proxy("lydyniso", score, frozenset(), {}, "Jing et al., WRCor, Table 2")

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.correlation import log_determinant
-from zsnas_jax.reading import Reading
+from zsnas_jax.measure.correlation import log_determinant
+from zsnas_jax.measure.measurements import Measurements
 
 LogWeighting = Callable[[np.ndarray, int], np.ndarray]
 """(layer numbers 1..L, L) to log w(l)."""
@@ -80,8 +80,8 @@ def response_correlation(
         )
     log_weight = WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting
 
-    def score(reading: Reading) -> jax.Array:
-        parts = [getattr(reading.responses, response) for response in responses]
+    def score(measured: Measurements) -> jax.Array:
+        parts = [getattr(measured.responses, response) for response in responses]
         total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         chosen = np.arange(1, len(total) + 1)[:num_first_layers] if layers is None else np.asarray(layers)
         if chosen.max() > len(total):

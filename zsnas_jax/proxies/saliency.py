@@ -2,7 +2,7 @@
 
 W is the kernel of a convolution or a dense layer, g_W its gradient of the mean cross-entropy L of the batch; biases and
 norms do not count, nor do kernels that the architecture does not use. Sums run over all weight layers. Batch norm uses
-the statistics of the batch, or whatever stands in its place under the run's treatment; SynFlow has none.
+the statistics of the batch, or whatever stands in its place under the run's options; SynFlow has none.
 
 Where nothing depends on a weight its gradient is 0 and adds 0: these scores are finite for a network without a path,
 but for log-SynFlow, which is -inf there.
@@ -13,9 +13,9 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
+from zsnas_jax.measure.measurements import Measurements, mean_cross_entropy
+from zsnas_jax.measure.network import run
 from zsnas_jax.proxies.weights import map_kernels, sum_over_layers, weight_layers
-from zsnas_jax.reading import Reading, mean_cross_entropy
-from zsnas_jax.subject import run
 
 _ABDELFATTAH = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021"
 _KERNEL_GRADIENTS = frozenset({"kernel_gradients"})
@@ -31,19 +31,19 @@ def _saliency(w: jax.Array, g: jax.Array) -> jax.Array:
 
 def pnorm() -> Proxy:
     """PNorm = sum ||W||_2. No data, no labels."""
-    score = lambda r: sum_over_layers(r.subject, _norm, r.subject.params)
+    score = lambda r: sum_over_layers(r.network, _norm, r.network.params)
     return Proxy("pnorm", score, frozenset(), {}, "Jing et al., WRCor, Table 2")
 
 
 def pgnorm() -> Proxy:
     """PGNorm = sum ||g_W||_2, the gradient norm. One batch with labels."""
-    score = lambda r: sum_over_layers(r.subject, _norm, r.kernel_gradients)
+    score = lambda r: sum_over_layers(r.network, _norm, r.kernel_gradients)
     return Proxy("pgnorm", score, _KERNEL_GRADIENTS, {}, _ABDELFATTAH)
 
 
 def snip() -> Proxy:
     """SNIP = sum |W * g_W|. One batch with labels. Source: Lee, Ajanthan and Torr, ICLR 2019."""
-    score = lambda r: sum_over_layers(r.subject, _saliency, r.subject.params, r.kernel_gradients)
+    score = lambda r: sum_over_layers(r.network, _saliency, r.network.params, r.kernel_gradients)
     return Proxy("snip", score, _KERNEL_GRADIENTS, {}, "Lee et al., SNIP, ICLR 2019")
 
 
@@ -63,25 +63,25 @@ def grasp() -> Proxy:
     """GraSP = sum -W * H g, with H g = gradient with respect to W of (g . g_W), g a constant copy of g_W.
 
     One batch with labels. The Hessian-vector product is taken backward over backward: the operations of
-    `zsnas_jax.layers` carry derivatives of their own, which have no forward mode.
+    `zsnas_jax.nn.layers` carry derivatives of their own, which have no forward mode.
 
     Source: Wang, Zhang and Grosse, "Picking winning tickets before training by preserving gradient flow", ICLR 2020.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        subject = reading.subject
+    def score(measured: Measurements) -> jax.Array:
+        network = measured.network
 
         def loss(params: object) -> jax.Array:
-            logits = run(subject, subject.batch.image, params=params).logits
-            return mean_cross_entropy(logits, subject.batch.label)
+            logits = run(network, network.batch.image, params=params).logits
+            return mean_cross_entropy(logits, network.batch.label)
 
         def alignment(params: object) -> tuple[jax.Array, object]:
             gradients = jax.grad(loss)(params)
             dot = lambda g: (lax.stop_gradient(g) * g).sum((1, 2))
-            return sum_over_layers(subject, dot, gradients), gradients
+            return sum_over_layers(network, dot, gradients), gradients
 
-        products = jax.grad(alignment, has_aux=True)(subject.params)[0]
-        return sum_over_layers(subject, lambda w, h: -(w * h).sum((1, 2)), subject.params, products)
+        products = jax.grad(alignment, has_aux=True)(network.params)[0]
+        return sum_over_layers(network, lambda w, h: -(w * h).sum((1, 2)), network.params, products)
 
     return Proxy("grasp", score, frozenset({"labels"}), {}, "Wang et al., GraSP, ICLR 2020")
 
@@ -91,24 +91,24 @@ def synflow() -> Proxy:
 
     The input is one picture of ones; no data, no labels. -inf where no path leads to the logits. Values of 1e36 to 1e53
     are common, so every layer's output is divided by its largest value, and the logarithms of these are added: exact,
-    since the network is homogeneous; a module must mark its `LayerOutput`s for it, or overflow where float32 ends.
+    since the network is homogeneous; a module must probe its `LayerOutput`s for it, or overflow where float32 ends.
 
     Source: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS
     2020. Deviation: the logarithm, which keeps the order.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        subject = reading.subject
-        subject = subject._replace(treatment=subject.treatment.unmasked("identity"))
-        params = map_kernels(jnp.abs, subject.params, biases=jnp.zeros_like)
-        image = jnp.ones_like(subject.batch.image[:1])
+    def score(measured: Measurements) -> jax.Array:
+        network = measured.network
+        network = network._replace(options=network.options.unmasked("identity"))
+        params = map_kernels(jnp.abs, network.params, biases=jnp.zeros_like)
+        image = jnp.ones_like(network.batch.image[:1])
 
         def flow(params: object) -> tuple[jax.Array, jax.Array]:
-            passed = run(subject, image, params=params, rescale=True)
+            passed = run(network, image, params=params, rescale=True)
             return passed.logits.sum(), passed.log_scale
 
         gradients, log_scale = jax.grad(flow, has_aux=True)(params)
-        return jnp.log(sum_over_layers(subject, _saliency, params, gradients)) + log_scale
+        return jnp.log(sum_over_layers(network, _saliency, params, gradients)) + log_scale
 
     return Proxy("synflow", score, frozenset(), {}, "Tanaka et al., SynFlow, NeurIPS 2020")
 
@@ -130,20 +130,20 @@ def zico(*, num_batches: int = 2) -> Proxy:
     if num_batches < 2:
         raise ValueError(f"zico with num_batches={num_batches}: a deviation over batches needs at least 2")
 
-    def score(reading: Reading) -> jax.Array:
-        subject = reading.subject
-        image, label = subject.batch.image, subject.batch.label
+    def score(measured: Measurements) -> jax.Array:
+        network = measured.network
+        image, label = network.batch.image, network.batch.label
         if len(image) % num_batches or len(image) < 2 * num_batches:
             raise ValueError(f"zico cuts a batch of {len(image)} into {num_batches}: at least 2 each, all equal")
 
         def loss(params: object, image: jax.Array, label: jax.Array) -> jax.Array:
-            return mean_cross_entropy(run(subject, image, params=params).logits, label)
+            return mean_cross_entropy(run(network, image, params=params).logits, label)
 
         cut = lambda x: x.reshape(num_batches, -1, *x.shape[1:])
-        gradients = lax.map(lambda batch: jax.grad(loss)(subject.params, *batch), (cut(image), cut(label)))
+        gradients = lax.map(lambda batch: jax.grad(loss)(network.params, *batch), (cut(image), cut(label)))
         batches = [jax.tree.map(lambda g, b=b: g[b], gradients) for b in range(num_batches)]
         score = jnp.zeros(())
-        for active, arrays in weight_layers(subject, *batches):
+        for active, arrays in weight_layers(network, *batches):
             g = jnp.stack(arrays)
             deviation = g.std(0)
             ratios = jnp.abs(g).mean(0) / jnp.where(deviation > 0, deviation, 1.0)

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.reading import Reading
+from zsnas_jax.measure.measurements import Measurements
 
 
 def params() -> Proxy:
     """Params = number of trainable parameters, norms and biases included, of the operations that the network uses."""
-    return Proxy("params", lambda r: jnp.float32(r.subject.num_params), frozenset(), {}, "a count")
+    return Proxy("params", lambda r: jnp.float32(r.network.num_params), frozenset(), {}, "a count")
 
 
 def flops() -> Proxy:
@@ -19,9 +19,9 @@ def flops() -> Proxy:
         ValueError: if the space does not say `num_flops`.
     """
 
-    def score(reading: Reading) -> jax.Array:
-        if reading.subject.num_flops is None:
+    def score(measured: Measurements) -> jax.Array:
+        if measured.network.num_flops is None:
             raise ValueError("proxy flops needs the num_flops of a space, which this one lacks")
-        return jnp.float32(reading.subject.num_flops)
+        return jnp.float32(measured.network.num_flops)
 
     return Proxy("flops", score, frozenset(), {}, "a count")

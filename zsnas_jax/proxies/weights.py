@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.subject import Subject, num_stacked_axes
+from zsnas_jax.measure.network import Network, num_stacked_axes
 
 
 class WeightLayers(NamedTuple):
@@ -21,19 +21,19 @@ class WeightLayers(NamedTuple):
     arrays: tuple[jax.Array, ...]
 
 
-def weight_layers(subject: Subject, *trees: Any) -> Iterator[WeightLayers]:
-    """The kernels of trees like `subject.params`, leaf by leaf."""
+def weight_layers(network: Network, *trees: Any) -> Iterator[WeightLayers]:
+    """The kernels of trees like `network.params`, leaf by leaf."""
     flats = [flatten_dict(tree) for tree in trees]
     for path in (path for path in flats[0] if path[-1] == "kernel"):
         leaves = [flat[path] for flat in flats]
         positions = leaves[0].shape[0] if num_stacked_axes(leaves[0]) else 1
         arrays = tuple(leaf.reshape(positions, -1, leaf.shape[-1]) for leaf in leaves)
-        yield WeightLayers(subject.is_active(path), arrays)
+        yield WeightLayers(network.is_active(path), arrays)
 
 
-def sum_over_layers(subject: Subject, per_layer: Callable[..., jax.Array], *trees: Any) -> jax.Array:
+def sum_over_layers(network: Network, per_layer: Callable[..., jax.Array], *trees: Any) -> jax.Array:
     """Sum over the weight layers that the architecture has of a function of float[P, I, O] arrays to float[P]."""
-    layers = weight_layers(subject, *trees)
+    layers = weight_layers(network, *trees)
     return sum(jnp.where(active, per_layer(*arrays).sum(), 0.0) for active, arrays in layers)  # type: ignore[return-value]
 
 

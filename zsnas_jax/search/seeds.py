@@ -18,12 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.results import ResultStore
 from zsnas_jax.search.host import HostLoop, remember
 from zsnas_jax.search.loop import Known, SearchState, advance, start
 from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
+from zsnas_jax.storage.store import ResultStore
 
 Chunk = Callable[[SearchState, Known | None, Any], SearchState]
 """(state of a group, known, how many) to the state so many steps on."""
@@ -33,7 +33,7 @@ NUM_REFERENCE = 100
 
 
 def search_keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """(key of the reference of a weighted vote, root of all seeds), apart from `zsnas_jax.ranking.seed_keys`."""
+    """(key of the reference of a weighted vote, root of all seeds), apart from `zsnas_jax.runs.ranking.seed_keys`."""
     key = jax.random.split(jax.random.key(seed), 3)[2]  # the first two are those of weights and batches
     return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
-from zsnas_jax.initializers import Initializer, kaiming_uniform
+from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.scoring import score_arch
 from zsnas_jax.search.reference import ScoreFn
-from zsnas_jax.treatments import Treatment
 
 
 def table_scores(space: SearchSpace, columns: Any) -> ScoreFn:
@@ -64,7 +64,7 @@ def live_scores(
     *,
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
-    treatment: Treatment | None = None,
+    options: LayerOptions | None = None,
     canonical: Callable[[Arch], Arch] | None = None,
 ) -> ScoreFn:
     """Scores of untrained networks, drawn and read inside the scan; the same as `zsnas_jax.scoring.make_scorer`'s.
@@ -76,7 +76,7 @@ def live_scores(
         batch: pictures and labels.
         num_classes: width of the logits.
         initializer: distribution of every kernel.
-        treatment: norm, mask and activation of the networks under score.
+        options: norm, mask and activation of the networks under score.
         canonical: arch to the one that is scored in its place; default `canonical_form(space)`.
 
     Returns:
@@ -95,7 +95,7 @@ def live_scores(
             proxies=proxies,
             num_classes=num_classes,
             initializer=initializer,
-            treatment=treatment,
+            options=options,
         )
 
     return score

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from zsnas_jax import files
-from zsnas_jax.results import say_differences
+from zsnas_jax.storage import files
+from zsnas_jax.storage.store import say_differences
 
 CHECKSUMS = "sha256.json"
 _TEMPORARY = "*.orbax-checkpoint-tmp*"

@@ -17,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 from tqdm import tqdm
 
-from zsnas_jax import files
 from zsnas_jax.datasets import Examples
+from zsnas_jax.storage import files
 from zsnas_jax.training.augmentations import Frame, make_augmentations
 from zsnas_jax.training.batches import NOBODY, ordered_batches, steps_per_epoch, train_batches
 from zsnas_jax.training.checkpoints import Checkpoints

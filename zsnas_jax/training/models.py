@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax import costs
 from zsnas_jax.base import Arch, SearchSpace
-from zsnas_jax.initializers import Initializer, draw_kernels, kaiming_uniform
-from zsnas_jax.treatments import Treatment
+from zsnas_jax.measure import costs
+from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
 
 
 class Classifier(nn.Module):
@@ -67,7 +67,7 @@ def make_model(
     """The network of an architecture, to be trained.
 
     Args:
-        space: where the architecture is from; its networks have a field `treatment`.
+        space: where the architecture is from; its networks have a field `options`.
         arch: the architecture.
         num_classes: width of the logits.
         mean: float[C], of pixels in [0, 1].
@@ -79,13 +79,13 @@ def make_model(
         ValueError: if the space does not offer networks of a single architecture.
     """
     network = space.make_network(num_classes=num_classes)
-    if space.static is None or not hasattr(network, "treatment"):
-        raise ValueError(f"space {space.name} does not say how to build one architecture: static and treatment needed")
+    if space.static is None or not hasattr(network, "options"):
+        raise ValueError(f"space {space.name} does not say how to build one architecture: static and options needed")
     static, colours = space.static(arch), [tuple(np.asarray(values).tolist()) for values in (mean, std)]
 
     def reading(statistics: str) -> Classifier:
-        treatment = Treatment(statistics=statistics, momentum=norm_momentum)
-        return Classifier(network.clone(treatment=treatment), static, *colours)
+        options = LayerOptions(statistics=statistics, momentum=norm_momentum)
+        return Classifier(network.clone(options=options), static, *colours)
 
     train = reading("follow")
 

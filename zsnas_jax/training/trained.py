@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax import files, search_spaces
+from zsnas_jax import search_spaces
+from zsnas_jax.storage import files
 from zsnas_jax.training import checkpoints
 from zsnas_jax.training.models import Model, make_model
 from zsnas_jax.training.recipes import Recipe

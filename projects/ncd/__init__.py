@@ -1,0 +1,1 @@
+"""The NCD paper's claims on NAS-Bench-201, run from a clone of the repository."""

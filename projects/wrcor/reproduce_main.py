@@ -1,0 +1,246 @@
+"""Computes the WRCor paper's Tables 2 to 9 and writes them beside the paper's figures.
+
+    reproduce_main --table=3 --num_architectures=100 --benchmark=nasbench201.csv.gz
+    reproduce_main --benchmark=nasbench201.csv.gz --suite_zero=nasbench201_suite_zero_cifar10.csv.gz
+    reproduce_main --table=9 --benchmark=nasbench201.csv.gz
+    reproduce_main --table=7,8 --benchmark=nasbench201.csv.gz --nasbench101=nasbench_only108.tfrecord
+
+Tables 2 to 4 take the first 1,000 indices of NAS-Bench-201, 5 and 6 the first 300; Table 7 the first 1,000 of
+NAS-Bench-101, which is a job of hours; Table 9 searches the shipped scores, in a minute or two, and Table 8 what
+Table 7 has scored. Each is written to --out (default results/reproduce) as Markdown and CSV, and again whenever a part
+of it is done. Stopped at any moment and started again with the same flags, it goes on where it was.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import NamedTuple
+
+from absl import flags as absl_flags
+
+from projects.wrcor import agreement, nasbench101, study, table7, table8, table9
+from projects.wrcor import tables as paper_tables
+from projects.wrcor.materials import Materials, Pictures, open_pictures
+from projects.wrcor.searches import SearchSettings
+from projects.wrcor.suite_zero import from_suite_zero
+from zsnas_jax import benchmarks, flags, search_spaces
+from zsnas_jax.reports import score_report
+from zsnas_jax.runs.ranking import ScoreSettings
+
+FLAGS = absl_flags.FLAGS
+LATER = (7, 8, 9)
+"""The tables that have rooms of their own."""
+
+Groups = Sequence[Sequence[str]]
+
+
+class Written(NamedTuple):
+    """The names of the files of some tables, and how many runs for them failed."""
+
+    names: list[str]
+    num_failed: int
+
+
+Job = Callable[[], Written]
+"""Computes tables and writes them."""
+
+_NONE = "none"
+
+
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.define_run_flags()
+    usual = [str(number) for number in paper_tables.TABLES]
+    absl_flags.DEFINE_list("table", usual, f"Which tables, of {', '.join(_known())}; empty: none.")
+    absl_flags.DEFINE_integer(
+        "num_architectures",
+        0,
+        "The first so many indices; 0: 1,000, but 300 in 5 and 6. In 8 and 9: that a search explores.",
+    )
+    for dataset in paper_tables.DATASETS:
+        absl_flags.DEFINE_string(
+            dataset,
+            dataset,
+            f"Pictures for {dataset}: a data set's name, the path of an .npz, or none to leave it out.",
+        )
+    absl_flags.DEFINE_bool("slow", True, f"Whether to score {' and '.join(paper_tables.SLOW)}, which take hours.")
+    absl_flags.DEFINE_string("suite_zero", None, "CSV of NAS-Bench-Suite-Zero's proxies, to compare our ranks with.")
+    absl_flags.DEFINE_string(
+        "scores",
+        "nasbench201_scores",
+        "Scores of NAS-Bench-201 that Table 9 searches, and 7 shows where it lacks own ones: as of --benchmark.",
+    )
+    absl_flags.DEFINE_integer("num_seeds", 100, "Tables 8 and 9: how often each search runs.")
+    absl_flags.DEFINE_string(
+        "nasbench101",
+        None,
+        "Tables 7 and 8: the published .tfrecord of NAS-Bench-101, or an .npz of its test accuracy.",
+    )
+    absl_flags.DEFINE_string(
+        "nasbench101_valid", None, "Validation accuracies of NAS-Bench-101 if --nasbench101 has none: a CSV."
+    )
+    absl_flags.DEFINE_list("live_reports", [], "Table 8: report.json of live searches of NAS-Bench-101 by search_main.")
+
+
+def _known() -> list[str]:
+    """The tables, as flags say them."""
+    return [*map(str, paper_tables.TABLES), *map(str, LATER)]
+
+
+def _numbers() -> list[int]:
+    """The tables that are asked for."""
+    for text in FLAGS.table:
+        if text not in _known():
+            raise ValueError(f"table {text!r}: allowed are {', '.join(_known())}")
+    if not FLAGS.table and not FLAGS.suite_zero:
+        raise ValueError("no table is asked for: give --table, or --suite_zero")
+    return [int(text) for text in dict.fromkeys(FLAGS.table)]
+
+
+def _out() -> pathlib.Path:
+    return pathlib.Path(FLAGS.out or "results/reproduce")
+
+
+@functools.cache
+def _benchmark(name: str) -> benchmarks.TabularBenchmark:
+    return benchmarks.open_benchmark("analog" if name == "auto" else name)
+
+
+@functools.cache
+def _pictures(dataset: str, value: str, data_dir: str | None) -> Pictures:
+    return open_pictures(dataset, value, data_dir)
+
+
+@functools.cache
+def _nasbench101(path: str | None, valid_path: str | None) -> benchmarks.TabularBenchmark:
+    if path is None:
+        raise ValueError("tables 7 and 8 need --nasbench101, the published .tfrecord or an .npz of its test accuracy")
+    return nasbench101.open_truth(path, valid_path)
+
+
+def _materials(tables: list[paper_tables.Table], base_run: paper_tables.Run) -> Materials:
+    """What the tables and the comparison need; a data set that nothing can be computed of is not looked for.
+
+    Raises a ValueError where that is every one.
+    """
+    materials = _whole("nasbench201", _benchmark(FLAGS.benchmark))
+    runs = [run for table in tables for run in table.runs]
+    needed = {run.dataset for run in runs if materials.accuracy_column(run.dataset)}
+    needed |= {base_run.dataset} if FLAGS.suite_zero else set()
+    given = {dataset: str(FLAGS[dataset].value) for dataset in paper_tables.DATASETS if dataset in needed}
+    pictures = {d: _pictures(d, value, FLAGS.data_dir) for d, value in given.items() if value != _NONE}
+    materials = dataclasses.replace(materials, pictures=pictures)
+    lacks = dict.fromkeys(materials.lack(run.dataset) for run in runs)
+    if lacks and None not in lacks:
+        raise ValueError(f"nothing of the tables can be computed: {'; '.join(map(str, lacks))}")
+    return materials
+
+
+def _compare(theirs: benchmarks.TabularBenchmark, materials: Materials, run: paper_tables.Run) -> None:
+    """Writes the comparison with another implementation, over all that the run of Table 2 holds."""
+    stored = materials.stored(run)
+    ours = agreement.agreement(materials.read(run, stored, theirs.columns), theirs, materials.space)
+    pictures = materials.pictures[run.dataset]
+    source = f"{run}, seed {run.settings.seed}, pictures {pictures.name}, batch {stored['batch_sha256']}"
+    versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())
+    agreement.write(materials.out, ours, f"{source}; {versions}", theirs)
+    print(f"suite_zero: {sum(record['common'] > 0 for record in ours)} of {len(ours)} proxies compared")
+
+
+def _whole(space: str, benchmark: benchmarks.TabularBenchmark, run: paper_tables.Run | None = None) -> Materials:
+    """Materials of a space, with the pictures of a run if it has some."""
+    value = str(FLAGS[run.dataset].value) if run else _NONE
+    pictures = {run.dataset: _pictures(run.dataset, value, FLAGS.data_dir)} if run and value != _NONE else {}
+    return Materials(search_spaces.make_space(space), pictures, benchmark, _out())
+
+
+def _scores() -> benchmarks.TabularBenchmark | None:
+    return None if FLAGS.scores == _NONE else _benchmark(FLAGS.scores)
+
+
+def _search_settings() -> SearchSettings:
+    default = SearchSettings.num_architectures
+    return SearchSettings(FLAGS.num_architectures or default, FLAGS.num_seeds, FLAGS.seed)
+
+
+def _table7(run: paper_tables.Run, candidates: int) -> Job:
+    first = _whole("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
+    second = _whole("nasbench201", _benchmark(FLAGS.benchmark), run)
+    table = table7.make_table(run.settings, FLAGS.num_architectures)
+    setup, groups = table7.Setup(first, second, _scores(), table), _wanted(table7.GROUPS)
+
+    def job() -> Written:
+        names = table7.reproduce(setup, groups=groups, candidates_per_step=candidates)
+        return Written(names, len(setup.study.failures))
+
+    return job
+
+
+def _table8(run: paper_tables.Run) -> Job:
+    materials = _whole("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
+    live = [table8.read_live(path) for path in FLAGS.live_reports]
+    setup = table8.Setup(materials, run, _search_settings(), live)
+    return lambda: Written(table8.reproduce(setup), 0)
+
+
+def _table9() -> Job:
+    materials = _whole("nasbench201", _benchmark(FLAGS.benchmark))
+    setup = table9.Setup(materials, _scores(), _search_settings())
+    return lambda: Written(table9.reproduce(setup), 0)
+
+
+def _first_tables(numbers: list[int], run: paper_tables.Run, candidates: int) -> Job:
+    """Tables 2 to 6, and the comparison with another implementation."""
+    tables = [paper_tables.make_table(n, run.settings, FLAGS.num_architectures) for n in numbers]
+    theirs = from_suite_zero(FLAGS.suite_zero) if FLAGS.suite_zero else None
+    materials = _materials(tables, run)
+    if theirs and run.dataset not in materials.pictures:
+        raise ValueError("suite_zero compares scores on cifar10: give --cifar10 pictures")
+
+    def job() -> Written:
+        groups = _wanted(paper_tables.GROUPS)
+        made = study.reproduce(tables, materials, groups=groups, candidates_per_step=candidates)
+        names = [f"table{table.number}" for table in tables]
+        if theirs:
+            _compare(theirs, materials, run)
+            names.append("suite_zero")
+        return Written([f"{name}.{ending}" for name in names for ending in ("md", "csv")], len(made.failures))
+
+    return job
+
+
+def _wanted(groups: Groups) -> Groups:
+    """The groups of proxies without those that --slow=false leaves out."""
+    return [group for group in groups if FLAGS.slow or not set(group) & set(paper_tables.SLOW)]
+
+
+def main() -> None:
+    """Reads the flags, scores and searches, writes the tables. What is wrong is found before anything is written."""
+    flags.configure()
+    numbers = _numbers()
+    run = paper_tables.Run("cifar10", ScoreSettings(batch_size=FLAGS.batch_size, seed=FLAGS.seed))
+    candidates, jobs = flags.candidates_per_step(), list[Job]()
+    first = [number for number in numbers if number in paper_tables.TABLES]
+    if 9 in numbers:  # the quickest
+        jobs.append(_table9())
+    if first or FLAGS.suite_zero:
+        jobs.append(_first_tables(first, run, candidates))
+    if 7 in numbers:
+        jobs.append(_table7(run, candidates))
+    if 8 in numbers:  # which searches what 7 has scored
+        jobs.append(_table8(run))
+    written = [job() for job in jobs]
+    print(f"written: {_out()}/ {', '.join(name for one in written for name in one.names)}")
+    if num_failed := sum(one.num_failed for one in written):
+        raise ValueError(f"{num_failed} runs failed: the tables say which and why")
+
+
+def cli() -> None:
+    """The console command."""
+    define_flags()
+    flags.run(main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,184 @@
+"""How a network is treated while it is scored: its norm, its activation, the mask on what enters its convolutions.
+
+NCD's two remedies against scores that fall as networks grow non-linear are treatments: SAM (stochastic activation
+masking), `mask_rate` > 0, and NIR (non-linear rescaling), `norm="ln"`. Any proxy runs under any options.
+
+A network with a field `options` applies it itself, as those of `search_spaces` do. Any other Flax module is treated
+from outside: its `nn.BatchNorm` calls normalise as the options says, always by the statistics of the batch they see,
+and its `nn.Conv` calls are masked. Its activations are functions that nobody can intercept: they stay.
+
+Axes: N batch, H W C. Source: Kang et al., "Beyond the Limits: Overcoming Negative Correlation of Activation-Based
+Training-Free NAS" (NCD), ICCV 2025. Its supplement leaves the mask open; ours is the measured that works: one Bernoulli
+draw per element and sample, the stem's input included, no rescaling.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.nn.layers import batch_norm
+
+EPSILON = 1e-5
+"""Added to the variance by norms, unless a network says otherwise."""
+_LEVELS = 1 << 16  # masks are drawn from 16 random bits an element: half the cost of 32
+
+Norm = Callable[[jax.Array, jax.Array, jax.Array, Any, float], jax.Array]
+"""(x float[N, ..., C], scale float[C], bias float[C], key, epsilon) to float[N, ..., C]."""
+
+
+def _standardise(x: jax.Array, axes: tuple[int, ...], epsilon: float) -> jax.Array:
+    return (x - x.mean(axes, keepdims=True)) * jax.lax.rsqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+def _group_norm(groups: int) -> Norm:
+    def apply(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float) -> jax.Array:
+        channels = x.shape[-1]
+        count = min(groups, channels)
+        if channels % count:
+            raise ValueError(f"norm gn{groups} on {channels} channels: they must be a multiple of {groups}")
+        grouped = x.reshape(*x.shape[:-1], count, channels // count)
+        axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
+        return _standardise(grouped, axes, epsilon).reshape(x.shape) * scale + bias
+
+    return apply
+
+
+def _dropout(x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float) -> jax.Array:
+    return 2.0 * _mask(x, jax.random.fold_in(key, 1), 0.5)
+
+
+NORMS: Mapping[str, Norm] = MappingProxyType(
+    {
+        "bn": lambda x, scale, bias, key, epsilon: batch_norm(x, scale, bias, epsilon),
+        "ln": lambda x, scale, bias, key, epsilon: _standardise(x, tuple(range(1, x.ndim)), epsilon) * scale + bias,
+        "gn16": _group_norm(16),
+        "gn8": _group_norm(8),
+        "in": lambda x, scale, bias, key, epsilon: _standardise(x, tuple(range(1, x.ndim - 1)), epsilon) * scale + bias,
+        "dropout": _dropout,
+        "identity": lambda x, scale, bias, key, epsilon: x,
+        "bn_initial": lambda x, scale, bias, key, epsilon: x * (scale / (1 + epsilon) ** 0.5) + bias,
+    }
+)
+"""Batch norm by the batch's statistics; layer norm over H, W and C of a sample; group norm of 16 or 8 groups (of one
+channel each where a layer is narrower); instance norm; dropout at rate 1/2 in the norm's place; nothing; and batch norm
+in evaluation mode before any training (mean 0, variance 1). All have scale and bias per channel."""
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
+    {"relu": nn.relu, "gelu": nn.gelu, "leaky_relu": nn.leaky_relu}
+)
+
+STATISTICS = ("batch", "follow", "running")
+"""What batch norm normalises by: the batch; the batch, while running statistics follow it; the running statistics."""
+
+
+def _mask(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
+    """Sets each element to zero with probability `rate`, rounded to a multiple of 2**-16."""
+    return jnp.where(jax.random.bits(key, x.shape, jnp.uint16) < round(rate * _LEVELS), 0.0, x)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOptions:
+    """How a network is treated while it is scored.
+
+    Attributes:
+        norm: what stands in the place of batch norm, a name in `NORMS`; "ln" is NIR.
+        mask_rate: alpha of SAM, the probability with which an element that enters a convolution is set to zero:
+            y = sum W * M * x with M ~ Bernoulli(1 - alpha).
+        activation: a name in `ACTIVATIONS`.
+        statistics: by what batch norm normalises, a name in `STATISTICS`. A score needs "batch"; a network in training
+            has "follow", a trained one "running" (`zsnas_jax.nn.probes.NormInput`).
+        momentum: share of the running statistics that a step of training keeps.
+    """
+
+    norm: str = "bn"
+    mask_rate: float = 0.0
+    activation: str = "relu"
+    statistics: str = "batch"
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"unknown norm {self.norm!r}: allowed are {', '.join(NORMS)}")
+        if not 0 <= self.mask_rate < 1:
+            raise ValueError(f"mask_rate is {self.mask_rate}: allowed are 0 to 1, 1 excluded")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}: allowed are {', '.join(ACTIVATIONS)}")
+        if self.statistics not in STATISTICS:
+            raise ValueError(f"unknown statistics {self.statistics!r}: allowed are {', '.join(STATISTICS)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum of batch norm is {self.momentum}: allowed are 0 to 1, 1 excluded")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a network under this options draws from the random stream "mask"."""
+        return self.mask_rate > 0 or self.norm == "dropout"
+
+    def unmasked(self, norm: str) -> "LayerOptions":
+        """This options with another norm and no mask."""
+        return dataclasses.replace(self, norm=norm, mask_rate=0.0)
+
+    def key_of(self, module: nn.Module) -> jax.Array | None:
+        """The key of one weight layer's draws, made by the module that holds it; None where nothing is drawn."""
+        return module.make_rng("mask") if self.is_random else None
+
+    def mask(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """SAM on x float[N, ...], which enters a convolution."""
+        return _mask(x, key, self.mask_rate) if self.mask_rate else x  # type: ignore[arg-type]
+
+    def normalise(
+        self, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = EPSILON
+    ) -> jax.Array:
+        """The norm of x float[N, ..., C]; scale and bias float[C]; epsilon is added to the variance."""
+        return NORMS[self.norm](x, scale, bias, key, epsilon)
+
+    def activate(self, x: jax.Array) -> jax.Array:
+        """The activation of x."""
+        return ACTIVATIONS[self.activation](x)
+
+
+def treated(module: nn.Module, options: LayerOptions) -> nn.Module:
+    """The module with its field `options` set, or the module itself where it has none."""
+    return module.clone(options=options) if hasattr(module, "options") else module
+
+
+def affine_of(module: nn.BatchNorm, channels: int) -> tuple[jax.Array, jax.Array]:
+    """(scale, bias) of a Flax batch norm, float[C] each."""
+    get = lambda name, default: module.get_variable("params", name) if module.has_variable("params", name) else default
+    return get("scale", jnp.ones(channels)), get("bias", jnp.zeros(channels))
+
+
+class ForeignLayers:
+    """Treats a Flax module from outside: `intercept` is for `nn.intercept_methods`; `check` after the call.
+
+    One object serves one call: it counts what it met.
+    """
+
+    def __init__(self, options: LayerOptions) -> None:
+        self.options = options
+        self.num_norms = self.num_convolutions = 0
+
+    def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        """Normalises as the options says, and masks what enters a convolution."""
+        module, is_call = context.module, context.method_name == "__call__"
+        if is_call and isinstance(module, nn.BatchNorm):
+            self.num_norms += 1
+            key = module.make_rng("mask") if self.options.norm == "dropout" else None
+            return self.options.normalise(args[0], *affine_of(module, args[0].shape[-1]), key)
+        if is_call and isinstance(module, nn.Conv):
+            self.num_convolutions += 1
+            return next_fun(self.options.mask(args[0], self.options.key_of(module)), *args[1:], **kwargs)
+        return next_fun(*args, **kwargs)
+
+    def check(self, name: str) -> None:
+        """Raises ValueError if the options found nothing to act on in the module of that name."""
+        if self.options.norm not in ("bn", "identity", "bn_initial") and not self.num_norms:
+            raise ValueError(f"{name} has no batch norm that norm {self.options.norm!r} could replace")
+        if self.options.mask_rate and not self.num_convolutions:
+            raise ValueError(f"{name} has no convolution that mask_rate {self.options.mask_rate} could mask")
+        if self.options.activation != "relu":
+            raise ValueError(f"{name} chooses its own activation: {self.options.activation!r} cannot replace it")

@@ -1,0 +1,172 @@
+"""Marks: what the author of a network writes where a proxy wants to look.
+
+`Site` probes what enters an activation, `LayerOutput` the end of a layer, `Features` the feature map before pooling.
+All are identities. A measured (`zsnas_jax.measure.measurements`) sees them by Flax's method interceptors, so an ordinary call of a
+network is an ordinary call. Where a probe would stand inside a conditional, in which Flax cannot run a module, its
+methods are called outside and its `slot` is passed in; `zsnas_jax.search_spaces.nasbench201.network` does so.
+
+Axes: N batch, C channels.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.measure.correlation import response_matrix
+from zsnas_jax.nn.options import EPSILON, LayerOptions
+
+Path = tuple[str, ...]
+LayerOf = Callable[[Path, int], int]
+"""(path of a site's module, position along its `nn.scan` or 0) to the layer of the site, counted from 1."""
+
+COLLECTIONS = ("slots", "observed", "perturbations", "intermediates", "batch_stats")
+"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it, and to be trained."""
+
+RNGS: Mapping[Any, bool] = MappingProxyType({"params": True, "mask": True})
+"""`split_rngs` of a network's own `nn.scan`: every position draws weights and masks of its own."""
+
+
+class Probe(nn.Module):
+    """An identity that readings see. `observe` and `wanted` do nothing until a measured intercepts them."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ...], unchanged."""
+        self.observe(x, 1.0)
+        return x
+
+    def observe(self, value: jax.Array, count: float | jax.Array) -> None:
+        """Shows a measured a value that occurs `count` times; 0 where it does not occur, float or float[]."""
+
+    def wanted(self) -> bool:
+        """Whether a measured looks at probes of this class."""
+        return False
+
+
+class Site(Probe):
+    """Marks a response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ...], unchanged."""
+        self.observe(x, 1.0)
+        return tap(x, self.slot())
+
+    def slot(self) -> jax.Array | None:
+        """The float[N, N] that gathers |corr| of the gradients here, or None when no measured wants them."""
+        return slot_of(self, "gradients")
+
+
+class LayerOutput(Probe):
+    """Marks the output of a layer, on the trunk: every path from the input to the logits runs through it."""
+
+
+class Features(Probe):
+    """Marks the feature map before global pooling."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ..., C], unchanged; moved by the slot "shift" where a measured hands one."""
+        self.observe(x, 1.0)
+        shift = slot_of(self, "shift")
+        return x if shift is None else x + shift
+
+
+class NormInput(Probe):
+    """Stands where a norm is applied; it is never called.
+
+    Shows readings the unbiased variance per channel of what enters the norm, float[C], and holds the running
+    statistics of a network that is trained.
+    """
+
+    @nn.compact
+    def normalise(
+        self, options: LayerOptions, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = EPSILON
+    ) -> jax.Array:
+        """The norm of x float[N, ..., C] as the options says; for networks that are to be trained.
+
+        Where `options.statistics` is "batch", or the norm is not batch norm, this is `options.normalise`. Else the
+        collection "batch_stats" holds mean and var, float32[C] each. "follow" normalises by the batch, and moves them,
+        m <- momentum m + (1 - momentum) of the batch, with its unbiased variance; "running" normalises by them. Both
+        compute in float32.
+        """
+        if options.statistics == "batch" or options.norm != "bn":
+            return options.normalise(x, scale, bias, key, epsilon)
+        wide = x.astype(jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, scale.shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, scale.shape, jnp.float32)
+        if options.statistics == "running":
+            y = (wide - mean.value) * jax.lax.rsqrt(var.value + epsilon) * scale + bias
+            return y.astype(x.dtype)
+        if not self.is_initializing():
+            if x.size < 2 * x.shape[-1]:
+                raise ValueError("batch norm sees one value a channel: more pictures a device are needed to train")
+            seen, axes = jax.lax.stop_gradient(wide), tuple(range(x.ndim - 1))
+            follow = lambda old, new: options.momentum * old + (1 - options.momentum) * new
+            mean.value = follow(mean.value, seen.mean(axes))
+            var.value = follow(var.value, seen.var(axes, ddof=1))
+        return options.normalise(wide, scale, bias, key, epsilon).astype(x.dtype)
+
+
+def slot_of(module: nn.Module, name: str) -> jax.Array | None:
+    """The slot that a measured hands to a module, or None."""
+    return module.get_variable("slots", name) if module.has_variable("slots", name) else None
+
+
+@jax.custom_vjp
+def _tap(x: jax.Array, slot: jax.Array) -> jax.Array:
+    return x
+
+
+_tap.defvjp(lambda x, slot: (x, None), lambda _, gradient: (gradient, response_matrix(gradient)))
+
+
+def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
+    """Identity on x whose gradient with respect to the slot is |corr| of the gradient that passes through x.
+
+    The gradient of a loss with respect to a slot shared by several taps is the sum of their matrices. Nothing is
+    stored for it.
+
+    Args:
+        x: float[N, ...].
+        slot: float[N, N], zeros, which are not read; None for no tap.
+    """
+    return x if slot is None else _tap(x, slot)
+
+
+def weigh(output: jax.Array, slot: jax.Array | None, filter_size: int) -> jax.Array:
+    """Identity on the output a of a weight layer; the gradient of a loss L by the slot is its Fisher score.
+
+    filter_size * sum_c 1/2 mean_n (sum_hw a dL/da)^2.
+
+    Args:
+        output: float[N, ..., C].
+        slot: float[], zero, which is not read; None for no score.
+        filter_size: weights of one filter, k * k * channels in.
+    """
+
+    @jax.custom_vjp
+    def run(a: jax.Array, slot: jax.Array) -> jax.Array:
+        return a
+
+    def backward(a: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+        products = (a * gradient).reshape(len(a), -1, a.shape[-1]).sum(1)
+        return gradient, filter_size * 0.5 * jnp.square(products).mean(0).sum()
+
+    run.defvjp(lambda a, slot: (a, a), backward)
+    return output if slot is None else run(output, slot)
+
+
+def is_site(module: nn.Module, method_name: str) -> bool:
+    """The predicate that chooses the calls of `Site` modules."""
+    return isinstance(module, Site) and method_name == "__call__"
+
+
+Observers = Mapping[type[Probe], Mapping[str, Callable[[jax.Array], Any]]]
+"""Class of probes to the statistics wanted there: name to a function of what the probe shows."""
+
+WHOLE_FEATURES: Observers = {Features: {"features": lambda x: x}}
+"""The feature map before global pooling, as it is."""

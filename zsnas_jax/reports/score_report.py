@@ -1,0 +1,267 @@
+"""What a run leaves behind: scores, report, pictures, a table on the terminal. A archs, P proxies."""
+
+from collections.abc import Mapping
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tabulate import tabulate
+
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.reports import diagnostics, documents, metrics, plots
+from zsnas_jax.reports.diagnostics import ByConvolutions
+from zsnas_jax.storage import files
+
+TOP = 10
+
+
+def write_scores(
+    path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]
+) -> None:
+    """Writes `index,arch,` and a column a proxy; the index is empty where a space has no published order."""
+    indices = np.asarray(space.to_index(archs)).tolist() if space.to_index else [None] * len(archs)
+    names = [space.encode(arch) for arch in archs]
+    columns = {"index": indices, "arch": names} | scores
+    documents.write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the scores."""
+    packages = ("zsnas-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    found = {name: importlib.metadata.version(name) for name in packages if _is_installed(name)}
+    return {"python": platform.python_version()} | found
+
+
+def device() -> dict[str, Any]:
+    """What the scores were computed on."""
+    return {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "cpus": os.cpu_count()}
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _correlation(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Rank correlations with intervals; Kendall's with fewer resamples where there are many architectures."""
+    finite = lambda interval: [None if np.isnan(value) else round(value, 6) for value in interval]
+    tau_resamples = 1000 if len(scores) <= 2000 else 100
+    tau = metrics.bootstrap(metrics.kendall, scores, truth, num_resamples=tau_resamples)
+    rho = metrics.bootstrap_spearman(scores, truth)
+    names = ("value", "low", "high")
+    return {
+        "spearman": dict(zip(names, finite(rho), strict=True)) | {"num_resamples": 1000},
+        "kendall": dict(zip(names, finite(tau), strict=True)) | {"num_resamples": tau_resamples},
+        "top_mean_accuracy": float(metrics.top_k(scores, truth, TOP).mean()),
+        "best_by_score_accuracy": float(metrics.top_k(scores, truth, 1)[0]),
+    }
+
+
+def _top(space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.ndarray | None) -> list[dict[str, Any]]:
+    rows = []
+    for i in np.argsort(-scores, kind="stable")[:TOP]:
+        row = {"arch": space.encode(archs[i]), "score": float(scores[i]) if np.isfinite(scores[i]) else None}
+        if space.to_index:
+            row["index"] = int(space.to_index(archs[i]))
+        if truth is not None:
+            row["accuracy"] = float(truth[i])
+        rows.append(row)
+    return rows
+
+
+class Truth(NamedTuple):
+    """Trained accuracy to compare with: a benchmark, one of its columns, its values float32[A]."""
+
+    benchmark: TabularBenchmark
+    column: str
+    accuracy: np.ndarray
+
+
+def find_truth(
+    benchmark: TabularBenchmark, column: str | None, space: SearchSpace, archs: np.ndarray, dataset: str
+) -> Truth:
+    """Looks up the architectures' accuracies.
+
+    Args:
+        benchmark: the table.
+        column: name of a column or its beginning; None: the data set's test accuracy, else CIFAR-10's, else the first.
+        space: the search space.
+        archs: int32[A, G].
+        dataset: name of the data set.
+
+    Raises:
+        ValueError: if the benchmark is of another space, or lacks the column or an architecture.
+    """
+    if benchmark.space != space.name or space.to_index is None:
+        raise ValueError(f"benchmark {benchmark.name} is of space {benchmark.space}, the architectures of {space.name}")
+    if column is None:
+        guesses = (f"{dataset}_test_200_mean", "cifar10_test_200_mean")
+        column = next((name for name in guesses if name in benchmark.columns), next(iter(benchmark.columns)))
+    column = benchmark.resolve(column)
+    return Truth(benchmark, column, benchmark.lookup(column, space.to_index(archs)))
+
+
+def _count_convolutions(space: SearchSpace, archs: np.ndarray) -> np.ndarray | None:
+    """int64[A]; None for a space that does not count them."""
+    return np.array([int(space.num_convolutions(arch)) for arch in archs]) if space.num_convolutions else None
+
+
+def diagnose(
+    space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray], truth: Truth | None
+) -> dict[str, ByConvolutions]:
+    """Proxy to its diagnosis by number of convolutions; empty without a truth, or where the space does not count them.
+
+    Args:
+        space: the search space.
+        archs: int32[A, G].
+        scores: proxy to float64[A].
+        truth: accuracies to compare with, or None.
+    """
+    numbers = _count_convolutions(space, archs)
+    if truth is None or numbers is None:
+        return {}
+    return {name: diagnostics.by_convolutions(values, truth.accuracy, numbers) for name, values in scores.items()}
+
+
+def make_report(
+    space: SearchSpace,
+    archs: np.ndarray,
+    scores: dict[str, np.ndarray],
+    settings: dict[str, Any],
+    proxy_settings: dict[str, Any],
+    run: dict[str, Any],
+    truth: Truth | None,
+    diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
+    failures: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The machine-readable report.
+
+    Args:
+        space: the search space.
+        archs: int32[A, G].
+        scores: proxy to float64[A].
+        settings: what the scores depend on.
+        proxy_settings: proxy to its hyper-parameters.
+        run: timing and counts.
+        truth: accuracies to compare with, or None.
+        diagnoses: what `diagnose` returned.
+        failures: proxy to why it failed, by architecture.
+    """
+    accuracy = truth.accuracy if truth else None
+    report: dict[str, Any] = {
+        "settings": settings,
+        "num_archs": len(archs),
+        "run": run,
+        "device": device(),
+        "versions": versions(),
+        "benchmark": None,
+        "proxies": {},
+    }
+    if settings.get("share_isomorphic"):
+        report["approximation"] = "architectures have the score of their pruned form, which isomorphic ones share"
+    if truth:
+        report["benchmark"] = {
+            "name": truth.benchmark.name,
+            "column": truth.column,
+            "source": truth.benchmark.source,
+            "sha256": truth.benchmark.checksum,
+            "best_accuracy": float(truth.accuracy.max()),
+        }
+    for name, values in scores.items():
+        entry: dict[str, Any] = {"settings": proxy_settings[name], "degenerate": int(np.sum(~np.isfinite(values)))}
+        if failures.get(name):
+            entry["failed"] = dict(failures[name])
+        if truth:
+            entry |= _correlation(values, truth.accuracy)
+        if name in diagnoses:
+            entry["by_convolutions"] = diagnostics.as_json(diagnoses[name])
+        report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy)}
+    return report
+
+
+def _interval_text(entry: Mapping[str, Any]) -> str:
+    bounds = [entry[name] for name in metrics.Interval._fields]
+    return documents.format_interval(None if None in bounds else metrics.Interval(*bounds))
+
+
+def _top_text(top: list[dict[str, Any]]) -> str:
+    columns = ("index", "score", "accuracy", "arch")
+    rows = [{"rank": i} | {key: row.get(key) for key in columns} for i, row in enumerate(top, 1)]
+    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return tabulate(rows, headers="keys", floatfmt=".4f")
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for the terminal."""
+    run, truth = report["run"], report["benchmark"]
+    rows = []
+    for name, entry in report["proxies"].items():
+        row = {"proxy": name, "no finite score": f"{entry['degenerate']} of {report['num_archs']}"}
+        if truth:
+            row |= {
+                "Spearman rho [95 %]": _interval_text(entry["spearman"]),
+                "Kendall tau [95 %]": _interval_text(entry["kendall"]),
+                f"mean accuracy of top {TOP}": f"{100 * entry['top_mean_accuracy']:.2f} %",
+            }
+        rows.append(row)
+    lines = ["", tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)]
+    if truth:
+        lines.append(
+            f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %"
+        )
+    votes = [name for name, entry in report["proxies"].items() if "experts" in entry["settings"]]
+    for name in votes or list(report["proxies"])[:1]:
+        lines += [f"\nbest by {name}:", _top_text(report["proxies"][name]["top"])]
+    for proxy, entry in report["proxies"].items():
+        if "failed" in entry:
+            arch, reason = next(iter(entry["failed"].items()))
+            lines.append(f"\n{proxy} failed on {len(entry['failed'])} architectures, for example {arch}: {reason}")
+    if "approximation" in report:
+        lines.append(f"\nnote: {report['approximation']}")
+    first = f"the first call with its compilation {run['first_call_seconds']:.1f} s"
+    lines.append(
+        f"\n{run['num_scored']} scored now, {run['num_reused']} found in the store; {run['scoring_seconds']:.1f} s, "
+        f"of which {first}; {run['num_compilations']} compilations; {run['num_devices']} devices"
+    )
+    return "\n".join(lines)
+
+
+def write_all(
+    folder: str | os.PathLike[str],
+    space: SearchSpace,
+    archs: np.ndarray,
+    scores: dict[str, np.ndarray],
+    report: dict[str, Any],
+    truth: Truth | None,
+    diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
+) -> list[str]:
+    """Writes the files of a run and returns their names.
+
+    Always scores.csv and report.json; if there is a truth to compare with, scatter.png; with diagnoses by number of
+    convolutions, convolutions.csv and convolutions.png.
+    """
+    folder = pathlib.Path(folder)
+    written = ["scores.csv", "report.json"]
+    write_scores(folder / "scores.csv", space, archs, scores)
+    files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if truth:
+        titles = {name: f"{name}: rho = {_interval_text(report['proxies'][name]['spearman'])}" for name in scores}
+        plots.scatter(folder / "scatter.png", scores, truth.accuracy, titles, truth.column)
+        written.append("scatter.png")
+    numbers = _count_convolutions(space, archs)
+    if truth and diagnoses and numbers is not None:
+        rows = [row for name, found in diagnoses.items() for row in diagnostics.as_rows(found, proxy=name)]
+        documents.write_csv(folder / "convolutions.csv", rows)
+        plots.by_convolutions(folder / "convolutions.png", scores, numbers, diagnoses, truth.column)
+        written += ["convolutions.csv", "convolutions.png"]
+    return written

@@ -1,0 +1,86 @@
+"""What a search is for, and what it is held against. E experts, A architectures."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.benchmarks import TabularBenchmark
+from zsnas_jax.reports import score_report
+
+
+class Truth(NamedTuple):
+    """Trained accuracy to hold the found ones against.
+
+    Attributes:
+        benchmark: a table.
+        column: of it.
+        accuracy: float32[A], NaN where it is unknown.
+        is_allowed: which architectures the search may find, bool[A]; None: all.
+    """
+
+    benchmark: TabularBenchmark
+    column: str
+    accuracy: np.ndarray
+    is_allowed: np.ndarray | None = None
+
+    @property
+    def best(self) -> int:
+        """The index of the optimum, of what the search may find."""
+        allowed = True if self.is_allowed is None else self.is_allowed
+        return int(np.nanargmax(np.where(allowed, self.accuracy, np.nan)))
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the search may not find everything."""
+        return self.is_allowed is not None
+
+
+def name_optimum(has_limits: bool) -> str:
+    """What to call the best that a search may find."""
+    return "optimum within the limits" if has_limits else "optimum"
+
+
+class Task(NamedTuple):
+    """What was searched for.
+
+    Attributes:
+        space: the search space.
+        experts: names of the scores, E of them.
+        num_classes: width of the logits, for the costs.
+        image_size: of the pictures, for the costs.
+        truth: accuracies, or None.
+    """
+
+    space: SearchSpace
+    experts: tuple[str, ...]
+    num_classes: int
+    image_size: int
+    truth: Truth | None
+
+
+def find_truth(
+    benchmark: TabularBenchmark,
+    column: str | None,
+    space: SearchSpace,
+    dataset: str,
+    is_allowed: np.ndarray | None = None,
+) -> Truth:
+    """The column of a benchmark that found architectures are held against.
+
+    Args:
+        benchmark: the table.
+        column: name of a column or its beginning; None: as `zsnas_jax.reports.score_report.find_truth` chooses.
+        space: what is searched, without limits.
+        dataset: name of the data set.
+        is_allowed: which architectures the search may find, bool[A]; None: all.
+
+    Raises:
+        ValueError: as `zsnas_jax.reports.score_report.find_truth`, or if the column holds no value of an allowed architecture.
+    """
+    nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
+    name = score_report.find_truth(benchmark, column, space, nothing, dataset).column
+    accuracy = np.asarray(benchmark.columns[name])
+    if np.isnan(accuracy if is_allowed is None else accuracy[is_allowed]).all():
+        raise ValueError(f"column {name} of benchmark {benchmark.name} holds no value of what may be found")
+    return Truth(benchmark, name, accuracy, is_allowed)

@@ -1,0 +1,1 @@
+"""What a command computes: which architectures, under which settings, through the store."""
