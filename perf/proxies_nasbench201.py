@@ -3,6 +3,7 @@
     python perf/proxies_nasbench201.py --dataset=../shared/data/cifar10_subset.npz
 
 Prints Markdown tables: ratios to a plain forward pass and to WRCor; the cost of sets beside the sum of their parts.
+Figures: perf/RESULTS.md.
 """
 
 import time
@@ -14,7 +15,7 @@ from tabulate import tabulate
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
 from zsnas_jax.base import Proxy
-from zsnas_jax.measure.network import run
+from zsnas_jax.measure.network import forward as forward_pass
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "noise", "Pictures: noise, or the path of an .npz.")
@@ -60,7 +61,9 @@ def main(_: list[str]) -> None:
     space = search_spaces.make_space("nasbench201")
     chosen = np.random.default_rng(0).permutation(space.num_archs)[: FLAGS.num_archs]
     archs = np.asarray(space.from_index(chosen))
-    forward = Proxy("forward", lambda r: run(r.network, r.network.batch.image).logits.sum(), frozenset(), {}, "")
+    forward = Proxy(
+        "forward", lambda m: forward_pass(m.network, m.network.batch.image).logits.sum(), frozenset(), {}, "the control"
+    )
     entries = {p.name: p for p in (forward, *proxies.make_proxies(FLAGS.proxies))}
     seconds: dict[str, tuple[float, float]] = {}
     for name in sorted(entries, key=lambda name: name not in ("forward", "wrcor")):

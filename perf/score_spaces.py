@@ -7,7 +7,7 @@ Prints compile seconds (of all programs that the cells need), seconds per archit
 device), the floor, their ratio, the throughput with one CPU device a core, and peak memory. The floor of a cell is the
 time of its convolutions alone, forward and input gradient (also written as a forward convolution, XLA's fast form),
 each jitted by itself, narrow ones in a chain of ten. Machines are noisy: cells and floor are timed in turn, and the
-ratio is the figure to compare.
+ratio is the figure to compare. Figures: perf/RESULTS.md.
 """
 
 import collections

@@ -20,12 +20,15 @@ from absl import app
 from absl import flags as absl_flags
 import numpy as np
 
-from projects.wrcor.judges import DERIVED, with_derived
+from projects.wrcor.experts import DERIVED, with_derived
 from zsnas_jax import datasets, flags, proxies, search_spaces
+from zsnas_jax.base import Proxy
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.proxies.response import response_correlation
 from zsnas_jax.reports import score_report
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.scores import score_archs
+from zsnas_jax.runs.selection import select_archs
+from zsnas_jax.runs.settings import ScoreSettings, stored_settings
 from zsnas_jax.storage.store import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -40,7 +43,7 @@ GROUPS = {
 }
 
 
-def _stages() -> list[proxies.Proxy]:
+def _stages() -> list[Proxy]:
     """What experiments draw on: log-determinants of each stage and of the first two layers, free of counts."""
     parts = {"first2": range(1, 3), "stage1": range(1, 6), "stage2": range(6, 12), "stage3": range(12, 19)}
     return [
@@ -51,25 +54,28 @@ def _stages() -> list[proxies.Proxy]:
 
 
 def export(store: ResultStore, stored: dict[str, Any]) -> None:
-    """Writes the proxies of which every cell of --archs has a score; others are named and left out."""
+    """Writes the proxies of which every cell of --archs has a score; others are named and left out.
+
+    A column is called by the proxy's name, which no two of them share; `source` has the settings behind it.
+    """
     space = search_spaces.make_space("nasbench201")
     names = [space.encode(arch) for arch in space.from_index(np.arange(space.num_archs))]
-    wanted = [p.name for group in GROUPS for p in _chosen(group)]
-    columns = {}
-    for proxy in wanted:
+    columns, settings = {}, {}
+    for proxy in (proxy for group in GROUPS for proxy in _chosen(group)):
         scores = store.get(proxy)
         if len(scores) == len(names):
-            columns[proxy] = np.array([scores[name] for name in names], np.float32)
+            columns[proxy.name] = np.array([scores[name] for name in names], np.float32)
+            settings[proxy.name] = dict(proxy.settings)
         else:
-            print(f"left out: {proxy} has {len(scores)} of {len(names)} scores")
+            print(f"left out: {proxy.name} has {len(scores)} of {len(names)} scores")
     find = with_derived(columns.get)  # so that votes that name such columns can be looked up too
     columns |= {name: values for name in DERIVED if (values := find(name)) is not None}
-    source = json.dumps({"settings": stored, "versions": score_report.versions()})
+    source = json.dumps({"settings": stored, "proxies": settings, "versions": score_report.versions()})
     digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
     TabularBenchmark(columns, "nasbench201", "nasbench201_scores", source, digest).save(FLAGS.export)
 
 
-def _chosen(group: str) -> list[proxies.Proxy]:
+def _chosen(group: str) -> list[Proxy]:
     return list(proxies.make_proxies(GROUPS[group].split(","))) + (_stages() if group == "one_pass" else [])
 
 
@@ -77,17 +83,17 @@ def main(_: list[str]) -> None:
     """Scores what is missing, group by group, or exports."""
     flags.configure()
     space = search_spaces.make_space("nasbench201")
-    settings = ranking.ScoreSettings()
+    settings = ScoreSettings()
     source = datasets.load(FLAGS.dataset, None, None)
-    archs = ranking.select_archs(space, FLAGS.archs)
+    archs = select_archs(space, FLAGS.archs)
     groups = FLAGS.groups or list(GROUPS)
-    stored = ranking.stored_settings(settings, space, source, pathlib.Path(FLAGS.dataset).stem)
+    stored = stored_settings(settings, space, source, pathlib.Path(FLAGS.dataset).stem)
     with ResultStore(FLAGS.out or "results/score_table", stored) as store:
         if FLAGS.export:
             export(store, stored)
             return
         for group in groups:
-            scores, times = ranking.score_archs(store, space, archs, _chosen(group), source, settings)
+            scores, times = score_archs(store, space, archs, _chosen(group), source, settings)
             print(group, times, np.isfinite(scores).mean(0), flush=True)
 
 

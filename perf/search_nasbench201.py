@@ -7,6 +7,7 @@
 Without --scores the table is random numbers. Prints compile and run seconds of every strategy, all seeds in one vmapped
 scan. With --live: seconds per architecture of a search's compiled chunk, of `make_scorer` on one device for the cells
 that the search explored, and their ratio; both in turn, chunk by chunk, for machines are noisy.
+Figures: perf/RESULTS.md.
 """
 
 import time

@@ -4,6 +4,7 @@
     python perf/train_step.py --space=mobilenetv2 --batch_size=32 --dataset=../shared/data/imagenet_sample_64px.npz
 
 Without --arch: the best cell of NAS-Bench-201 on CIFAR-10, the network of the paper's Table 11.
+Figures: perf/RESULTS.md.
 """
 
 from collections.abc import Callable

@@ -2,16 +2,20 @@
 
 import csv
 import json
+import types
 
 import numpy as np
 
-from projects.wrcor import judges
-from projects.wrcor.materials import Materials, Pictures
+from projects.wrcor import experts
+from projects.wrcor.inputs import Inputs
+from projects.wrcor.layout import Run
+from projects.wrcor.pictures import Pictures
 from projects.wrcor.searches import SearchSettings
-from projects.wrcor.tables import Run
 from zsnas_jax import datasets
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.runs.ranking import ScoreSettings
+from zsnas_jax.proxies import make_proxies
+from zsnas_jax.proxies.labels import label
+from zsnas_jax.runs.settings import ScoreSettings
 from zsnas_jax.search_spaces import nasbench101 as space101
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage.store import ResultStore
@@ -20,8 +24,31 @@ SPACE, SPACE101 = nasbench201.space(), space101.space()
 NUM, NUM101 = SPACE.num_archs, SPACE101.num_archs
 SETTINGS = SearchSettings(num_architectures=100, num_seeds=3)
 RUN = Run("cifar10", ScoreSettings(batch_size=4))
-OWN_VOTE = judges.EXPERIMENTAL[0]
+OWN_VOTE = experts.EXPERIMENTAL[0]
 ALL_1X1, BEST = 4317, 1462  # of NAS-Bench-201, all 1x1 and all 3x3
+
+
+class Flags(dict):
+    """Stands in for absl's flags, which a process can define only once."""
+
+    def __init__(self, **values):
+        super().__init__({name: types.SimpleNamespace(value=value) for name, value in values.items()})
+
+    def __getattr__(self, name):
+        return self[name].value
+
+
+def make_runner(space, settings):
+    """Stands in for `searches.make_runner`: random search in numpy for every strategy, by the first expert."""
+
+    def run(one, seeds):
+        score, found = np.asarray(one.objective.columns)[:, 0], []
+        for seed in seeds:
+            drawn = np.random.default_rng(seed).integers(0, space.num_archs, settings.num_architectures)
+            found.append(drawn[np.argmax(np.where(np.isfinite(score), score, -np.inf)[drawn])])
+        return np.array(found)
+
+    return run
 
 
 def rows_of(folder, name):
@@ -60,20 +87,20 @@ def truth101_table(full=False):
     return TabularBenchmark(columns, "nasbench101", "made-up-101", "noise", "abc101")
 
 
-def materials(out, space=SPACE, benchmark=None, with_pictures=True):
+def inputs(out, space=SPACE, benchmark=None, with_pictures=True):
     pictures = {"cifar10": Pictures("small", datasets.noise(image_size=8), "f00d")} if with_pictures else {}
-    return Materials(space, pictures, benchmark or truth201(), out)
+    return Inputs(space, pictures, benchmark or truth201(), out)
 
 
 def store_scores(out, count):
     """What Table 7's run leaves: WRCor and PNorm of some cells, SynFlow of half of them."""
-    made = materials(out, SPACE101, truth101_table())
+    made = inputs(out, SPACE101, truth101_table())
     stored = made.stored(RUN)
     names = [SPACE101.encode(arch) for arch in SPACE101.from_index(np.arange(count))]
     accuracy = made.benchmark.columns["cifar10_test_108_mean"][:count]
     with ResultStore(made.folder(RUN, stored), stored) as store:
-        store.add(names, ["wrcor", "pnorm"], np.stack([accuracy, -accuracy], axis=1))
-        store.add(names[: count // 2], ["synflow"], accuracy[: count // 2, None])
+        store.add(names, make_proxies(["wrcor", "pnorm"]), np.stack([accuracy, -accuracy], axis=1))
+        store.add(names[: count // 2], make_proxies(["synflow"]), accuracy[: count // 2, None])
     return made
 
 
@@ -94,6 +121,5 @@ def live_report(path, **changes):
 def made_up_scores(store, space, archs, proxies, *args, **options):
     """Stands in for the scorer."""
     names = [space.encode(arch) for arch in archs]
-    for proxy in proxies:
-        seed = sum(map(ord, proxy.name))
-        store.add(names, [proxy.name], np.random.default_rng(seed).random((len(archs), 1)))
+    values = [np.random.default_rng(sum(map(ord, label(proxy)))).random(len(archs)) for proxy in proxies]
+    store.add(names, proxies, np.stack(values, axis=1))

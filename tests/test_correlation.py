@@ -8,7 +8,7 @@ import pytest
 
 from zsnas_jax import proxies
 from zsnas_jax.base import ResponseMatrices
-from zsnas_jax.measure import correlation
+from zsnas_jax import correlation
 from zsnas_jax.measure.measurements import Measurements
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,9 @@ import pytest
 from zsnas_jax import datasets, proxies, scoring, search, training
 from zsnas_jax.reports import search_report
 from zsnas_jax.reports.search_task import Task
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.scores import score_archs
+from zsnas_jax.runs.selection import select_archs
+from zsnas_jax.runs.settings import ScoreSettings
 from zsnas_jax.search.seeds import Explored
 
 ROOT = conftest.ROOT
@@ -86,8 +88,8 @@ def test_a_search_of_ones_own_space_is_reported_without_what_the_space_does_not_
         (lambda space: search.constrained(space, max_params=1e4), "params at most 10,000: space mlp has no num_params"),
         (lambda space: search.constrained(space, max_flops=1e4), "flops at most 10,000: space mlp has no num_flops"),
         (lambda space: search.table_scores(space, np.zeros(256)), "space mlp has no published order"),
-        (lambda space: ranking.select_archs(space, "0:5"), "archs '0:5': space mlp has no published order, use random:COUNT"),
-        (lambda space: ranking.select_archs(space, "all"), "archs 'all': space mlp has no published order"),
+        (lambda space: select_archs(space, "0:5"), "archs '0:5': space mlp has no published order, use random:COUNT"),
+        (lambda space: select_archs(space, "all"), "archs 'all': space mlp has no published order"),
         (lambda space: share_isomorphic(space), "share_isomorphic needs a space that can be enumerated, pruned and keyed, mlp cannot"),
         (lambda space: score_flops(space), "proxy flops needs the num_flops of a space, which this one lacks"),
     ],
@@ -98,8 +100,8 @@ def test_what_a_space_does_not_say_is_named(call, message):
 
 
 def share_isomorphic(space):
-    settings = ranking.ScoreSettings(share_isomorphic=True)
-    ranking.score_archs(None, space, np.zeros((1, 4), np.int32), proxies.make_proxies(["params"]), None, settings)
+    settings = ScoreSettings(share_isomorphic=True)
+    score_archs(None, space, np.zeros((1, 4), np.int32), proxies.make_proxies(["params"]), None, settings)
 
 
 def score_flops(space):
@@ -128,8 +130,8 @@ def test_links_lead_somewhere():
 
 
 def test_every_flag_in_the_readme_exists():
-    read = lambda name: (ROOT / "zsnas_jax" / name).read_text()
-    sources = "".join(map(read, ("flags.py", "score_main.py", "search_main.py", "train_main.py", "reproduce_main.py")))
+    commands = [f"zsnas_jax/{name}.py" for name in ("flags", "score_main", "search_main", "train_main")]
+    sources = "".join((ROOT / name).read_text() for name in (*commands, "projects/wrcor/reproduce_main.py"))
     recipes = {field.name for field in dataclasses.fields(training.Recipe)}
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
         for flag in re.findall(r"--(\w+)", block):

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from zsnas_jax import search_spaces
+from zsnas_jax.graphs import Graph
 from zsnas_jax.reports import drawing
 
 
 def cell(space, arch):
-    return drawing.GRAPHS[space.name](space, arch)
+    return space.graph(arch)
 
 
 def test_a_cell_of_nasbench201_has_its_operations_on_edges():
@@ -29,7 +30,7 @@ def test_a_cell_of_nasbench101_has_its_operations_at_nodes():
 def test_a_drawing_fills_its_picture(name, index, tmp_path):
     space = search_spaces.make_space(name)
     arch = space.from_index(index)
-    drawing.draw_cell(tmp_path / "cell.png", cell(space, arch), space.encode(arch))
+    drawing.draw_graph(tmp_path / "cell.png", cell(space, arch), space.encode(arch))
     picture = matplotlib.image.imread(tmp_path / "cell.png")[..., :3]
     height, width = picture.shape[:2]
     inked = (picture < 0.95).any(-1)
@@ -40,12 +41,12 @@ def test_a_drawing_fills_its_picture(name, index, tmp_path):
 
 def test_a_cell_without_edges_is_drawn_too(tmp_path):
     space = search_spaces.make_space("nasbench201")
-    drawing.draw_cell(tmp_path / "cell.png", cell(space, np.zeros(6, int)))
+    drawing.draw_graph(tmp_path / "cell.png", cell(space, np.zeros(6, int)))
     assert (tmp_path / "cell.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_edges_between_neighbours_are_straight_and_others_go_around():
-    drawn = drawing.Cell(("input", "1", "2", "output"), ((0, 1, ""), (1, 2, ""), (2, 3, ""), (0, 2, ""), (0, 3, "")))
+    drawn = Graph(("input", "1", "2", "output"), ((0, 1, ""), (1, 2, ""), (2, 3, ""), (0, 2, ""), (0, 3, "")))
     columns = drawing._columns(drawn)
     bends = drawing._bends(drawn, columns, drawing._positions(columns))
     assert columns == [0, 1, 2, 3] and bends[:3] == [0, 0, 0] and bends[3] > 0 > bends[4]

@@ -14,7 +14,7 @@ from zsnas_jax import proxies, scoring
 from zsnas_jax.base import Batch, Proxy
 from zsnas_jax.measure import costs
 from zsnas_jax.measure.measurements import Measurements, measure
-from zsnas_jax.measure.network import Observation, run
+from zsnas_jax.measure.network import Network, Observation, forward
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.probes import Features, LayerOutput, Site
 from zsnas_jax.proxies.activation import code_agreement
@@ -89,8 +89,9 @@ def test_costs_count_the_dearest_branch_and_every_step():
 
 
 def reading_of_jacobian(jacobian, label=None):
-    network = tiny.scored(Net(), {"params": {}}, Batch(None, None if label is None else jnp.asarray(label)))
-    return Measurements(network, jacobian=jnp.asarray(jacobian, jnp.float32))
+    batch = Batch(None, None if label is None else jnp.asarray(label))
+    network = Network(Net(), {"params": {}}, batch, (), KEY, LayerOptions(), None, lambda path: True, 0, 0, {})
+    return Measurements(network, jacobian=jnp.asarray(jacobian, jnp.float32), zero_jacobian=jnp.bool(False))
 
 
 def test_jaccor_netsens_and_epe_are_their_formulas():
@@ -112,7 +113,7 @@ def test_jaccor_netsens_and_epe_are_their_formulas():
 def test_dyniso_is_its_formula_with_rounding_floored(num_classes):
     net, data = Net(num_classes), batch(4)
     network = tiny.scored(net, variables(net), data)
-    shifted = lambda shift: run(network, data.image + shift).logits
+    shifted = lambda shift: forward(network, data.image + shift).logits
     jacobian = np.asarray(jax.jit(jax.jacrev(shifted))(jnp.zeros((8, 8, 2)))).reshape(4, num_classes, -1)
     values = np.linalg.svd(jacobian, compute_uv=False)
     largest, rank = values.max(1, keepdims=True), min(num_classes, 16)
@@ -157,8 +158,8 @@ def test_swap_counts_distinct_patterns_of_present_sites(x, num_samples):
     proxy = proxies.swap(num_samples=num_samples)
     (statistic,) = proxy.observe.values()
     words = statistic(jnp.asarray(x))
-    absent = Observation(("absent",), jnp.zeros(1), jnp.full((1, *words.shape), 7, jnp.uint32), True)
-    present = Observation(("present",), jnp.ones(1), words[None], True)
+    absent = Observation(jnp.zeros(1), jnp.full((1, *words.shape), 7, jnp.uint32), ("absent",), (1,))
+    present = Observation(jnp.ones(1), words[None], ("present",), (1,))
     measured = Measurements(None, observed={next(iter(proxy.observe)): [absent, present]})
     expected = len({tuple(neuron) for neuron in (x[:num_samples] > 0).T})
     assert proxy.score(measured) == expected
@@ -233,10 +234,10 @@ def test_batch_norm_of_a_users_module_uses_the_batch():
         (lambda: proxies.swap(num_samples=0), "swap with num_samples=0"),
         (lambda: proxies.swap(mu=1.0), "swap with mu=1.0, sigma=None: both are needed"),
         (lambda: proxies.dyniso(num_samples=0), "dyniso with num_samples=0"),
-        (lambda: score(["wrcor"], Bare()), "Bare has no response site: probe one with Site"),
-        (lambda: score(["naswot"], Bare()), "Bare has no response site: probe one with Site"),
-        (lambda: score(["zen"], Bare()), "Bare probes no feature map: probe it with Features"),
-        (lambda: score(["bndlent"], Bare()), "Bare probes no layer: probe outputs with LayerOutput"),
+        (lambda: score(["wrcor"], Bare()), "Bare has no response site: mark what enters"),
+        (lambda: score(["naswot"], Bare()), "Bare has no response site: mark what enters"),
+        (lambda: score(["zen"], Bare()), "Bare has no feature map: mark it with Features"),
+        (lambda: score(["bndlent"], Bare()), "Bare has no layer output: mark it with LayerOutput"),
         (
             lambda: score(["snip"], Bare(), options=LayerOptions("ln")),
             "Bare has no batch norm that norm 'ln' could replace",
@@ -250,7 +251,7 @@ def test_batch_norm_of_a_users_module_uses_the_batch():
             lambda: LayerOptions("gn8").normalise(jnp.ones((2, 2, 2, 12)), 1, 0, None),
             "norm gn8 on 12 channels: they must be a multiple of 8",
         ),
-        (lambda: measure(None, frozenset({"colour"}), {}), "unknown needs .'colour'.: allowed are activations"),
+        (lambda: measure(None, frozenset({"colour"})), "unknown needs .'colour'.: allowed are activations"),
     ],
 )
 def test_bad_input_is_one_clear_error(build, message):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from zsnas_jax import proxies, scoring
-from zsnas_jax.measure import linalg
+from zsnas_jax import linalg, proxies, scoring
 
 SQUARE = jax.random.normal(jax.random.key(0), (3, 4, 6, 6))
 SYMMETRIC = SQUARE + SQUARE.swapaxes(-1, -2)

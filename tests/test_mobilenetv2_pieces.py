@@ -25,8 +25,8 @@ from zsnas_jax.proxies import naswot, wrcor, zico
 from zsnas_jax.search import seeds
 from zsnas_jax.search.host import HostLoop
 from zsnas_jax.search_spaces import mobilenetv2
-from zsnas_jax.search_spaces.mobilenetv2 import reading as mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2 import pieces as mobilenetv2_pieces
+from zsnas_jax.search_spaces.mobilenetv2 import reading as mobilenetv2_reading
 from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan, kernel_shapes, layers_of
 
 SPACE = mobilenetv2.space()

@@ -14,11 +14,10 @@ import tiny
 
 from zsnas_jax import proxies, scoring
 from zsnas_jax.base import fingerprint
-from zsnas_jax.measure.measurements import measure
 from zsnas_jax.proxies import function_space
 from zsnas_jax.search_spaces import nasbench101
 from zsnas_jax.search_spaces.nasbench101.cells import ABSENT, OPS, edge_position
-from zsnas_jax.search_spaces.nasbench101.network import NASBench101, select_params, share_output, wire
+from zsnas_jax.search_spaces.nasbench101.network import NASBench101, share_output, wire
 
 CHANNELS = 8
 NARROW = 185  # three vertices feed its output, 8 channels as 3 + 3 + 2: two convolutions and a pooling are narrow
@@ -62,16 +61,15 @@ def check_golden(number, names):
     params = unflatten_dict({p: golden_leaf(p, leaf, cell) for p, leaf in flatten_dict(shapes).items()})
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == cell["num_params"]
     chosen = [proxies.PROXIES[name]() for name in names]
-    needs = frozenset().union(*(proxy.needs for proxy in chosen))
-    observe = {name: statistic for proxy in chosen for name, statistic in proxy.observe.items()}
     of_noise = {name: getattr(function_space, f"{name}_of_noise") for name in ("phi", "zen", "bt")}
 
     @jax.jit
     def score(params, noise):
         net = tiny.scored(network, {"params": params}, batch, arch, layer_of=network.layer_of)
-        measured = measure(net, needs, observe)
-        scores = [of_noise[p.name](net, noise) if p.name in of_noise else p.score(measured) for p in chosen]
-        return scoring.degenerate_to_minus_inf(jnp.stack(scores))
+        rest = [proxy for proxy in chosen if proxy.name not in of_noise]
+        scores = dict(zip([proxy.name for proxy in rest], scoring.score_network(net, rest), strict=True))
+        scores |= {name: of(net, noise) for name, of in of_noise.items() if name in names}
+        return scoring.degenerate_to_minus_inf(jnp.stack([scores[name] for name in names]))
 
     found = score(params, golden_noise(cell["seed"], cell["batch_size"]))
     through = {"synflow": np.log, "phi": np.log1p, "wrcor": lambda score: score + cell["batch_size"] * np.log(2)}
@@ -112,11 +110,11 @@ def check_static(space, rows, names):
     for arch, scores in zip(archs, found, strict=True):
         key = jax.random.fold_in(jax.random.fold_in(root, fingerprint(jnp.asarray(arch))), 0)
         network = space.make_network(variant=int(space.variant_of(arch)))
-        params = jax.jit(lambda key, arch: scoring.draw_params(key, arch, batch, space=space, network=network)[0])(
+        params = jax.jit(lambda key, arch: scoring.draw_params(key, arch, batch, space=space, module=network)[0])(
             key, jnp.asarray(arch)
         )
         built = tuple(arch.tolist())
-        params = select_params(params, network, batch.image, built)
+        params = tiny.select_params(params, built, network, batch.image.shape[1])
         score = jax.jit(
             lambda params: scoring.score_module(
                 jax.random.fold_in(key, 1),
@@ -126,6 +124,7 @@ def check_static(space, rows, names):
                 built,
                 proxies=chosen,
                 layer_of=space.layer_of,
+                is_homogeneous=True,
             )
         )
         # ZiCo divides by the deviation of a gradient over two batches, which may be close to nothing: noise of 1e-7 on the

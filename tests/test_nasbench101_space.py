@@ -124,7 +124,7 @@ def test_traced_functions_equal_numpy():
     archs = drawn()
     archs = np.concatenate([archs, 1 - archs[:50] % 2])  # and some that are not valid
     functions = (SPACE.to_index, SPACE.is_valid, SPACE.prune, SPACE.num_params, SPACE.num_convolutions)
-    functions += (SPACE.variant_of, lambda arch: nasbench101.vertex_widths(arch, 128))
+    functions += (SPACE.variant_of, lambda arch: nasbench101_cells.vertex_widths(arch, 128))
     together = jax.jit(jax.vmap(lambda arch: [function(arch) for function in functions]))(jnp.asarray(archs))
     for function, traced in zip(functions, together, strict=True):
         np.testing.assert_array_equal(traced, function(archs))
@@ -137,7 +137,7 @@ def test_traced_functions_equal_numpy():
 def test_sizes_equal_those_of_the_published_code():
     for arch in np.concatenate([drawn()[:300], SPACE.from_index(ROWS[::25])]):
         for channels in (128, 7):
-            np.testing.assert_array_equal(nasbench101.vertex_widths(arch, channels), official_widths(arch, channels))
+            np.testing.assert_array_equal(nasbench101_cells.vertex_widths(arch, channels), official_widths(arch, channels))
         params, flops = 27 * 128 + 2 * 128 + 513 * 7, 27 * 128 * 32**2 + 512 * 7
         for cell in range(9):
             channels = 128 << cell // 3

@@ -8,9 +8,10 @@ import tiny
 
 from zsnas_jax import proxies
 from zsnas_jax.measure import capture
-from zsnas_jax.measure.measurements import Measurements, mean_cross_entropy
+from zsnas_jax.measure.losses import cross_entropy
+from zsnas_jax.measure.measurements import Measurements
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201.network import NASBench201, select_params
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201
 
 CELLS = [tuple(int(g) for g in arch) for arch in nasbench201.from_index(np.arange(0, 15625, 760))]
 PAPERS_OFFSET = 16 * np.log(2)  # the golden WRCor counts layers from 0, ours from 1
@@ -34,7 +35,7 @@ def dispatched():
 def test_static_and_dispatched_networks_are_one(dispatched, arch):
     params, logits = dispatched
     network, batch = tiny.network(), tiny.batch()
-    chosen = select_params(params, arch)
+    chosen = tiny.select_params(params, arch)
     with jax.disable_jit():  # step by step: quicker than a program a cell
         expected = network.apply({"params": chosen}, batch.image, arch)
     chex.assert_trees_all_close(logits(jnp.array(arch)), expected, rtol=1e-5, atol=1e-5)
@@ -56,7 +57,7 @@ def test_static_and_dispatched_networks_draw_alike():
     every = jax.jit(lambda: network.init(key, image, jnp.zeros(6, jnp.int32)))()["params"]
     for arch in (CELLS[5], (0, 1, 4, 0, 1, 4)):
         own = jax.jit(lambda arch=arch: network.init(key, image, arch))()["params"]
-        chex.assert_trees_all_equal(own, select_params(every, arch))
+        chex.assert_trees_all_equal(own, tiny.select_params(every, arch))
 
 
 def test_at_least_twenty_cells_are_compared():
@@ -67,9 +68,9 @@ def test_at_least_twenty_cells_are_compared():
 def test_weight_gradients_of_both_networks_are_one(dispatched):
     params, _ = dispatched
     network, batch, arch = tiny.network(), tiny.batch(), (0, 2, 3, 1, 3, 2)
-    loss = lambda p, arch: mean_cross_entropy(network.apply({"params": p}, batch.image, arch), batch.label)
-    run_time = select_params(jax.jit(jax.grad(loss))(params, jnp.array(arch)), arch)
-    alone = jax.jit(jax.grad(lambda p: loss(p, arch)))(select_params(params, arch))
+    loss = lambda p, arch: cross_entropy(network.apply({"params": p}, batch.image, arch), batch.label)
+    run_time = tiny.select_params(jax.jit(jax.grad(loss))(params, jnp.array(arch)), arch)
+    alone = jax.jit(jax.grad(lambda p: loss(p, arch)))(tiny.select_params(params, arch))
     chex.assert_trees_all_close(run_time, alone, atol=1e-5)
 
 
@@ -86,7 +87,7 @@ MORE = [pytest.param(arch, marks=pytest.mark.slow) for arch in [(0, 3, 3, 3, 2, 
 def test_three_readings_of_the_tiny_network_agree(dispatched, stream_tiny, arch):
     params, _ = dispatched
     network, batch = tiny.network(), tiny.batch()
-    chosen = select_params(params, arch)
+    chosen = tiny.select_params(params, arch)
     stream = lambda p, a: tiny.stream(network, {"params": p}, batch, a, layer_of=network.layer_of)
     captured = lambda p: capture.aggregate(capture.capture(network, {"params": p}, batch, arch), network.layer_of)
     plain, one = jax.jit(lambda p: (captured(p), stream(p, arch)))(chosen)
@@ -127,7 +128,7 @@ def test_golden_values(read_streamed, number):
     cell = golden.cells()[number]
     arch, batch, params = nasbench201.decode(cell["arch"]), golden.batch(16), golden.nasbench201_params(cell["seed"])
     network = NASBench201()
-    chosen = select_params(params, static(arch))
+    chosen = tiny.select_params(params, static(arch), network, 32)
     read = lambda p: capture.aggregate(capture.capture(network, {"params": p}, batch, static(arch)), network.layer_of)
     streamed, plain = read_streamed(params, batch, jnp.asarray(arch)), jax.jit(read)(chosen)
     for name in ("acor", "gcor", "rcor", "wrcor"):

@@ -10,13 +10,12 @@ import pytest
 import tiny
 
 from zsnas_jax import proxies, scoring
-from zsnas_jax.measure.measurements import measure
-from zsnas_jax.measure.network import Network
+from zsnas_jax.measure.network import Network, with_weights
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies import function_space
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.search_spaces.nasbench201.network import is_active, select_params
+from zsnas_jax.search_spaces.nasbench201.network import is_active
 
 SPACE = nasbench201.space()
 GOLDEN = (
@@ -40,8 +39,6 @@ def golden_noise(seed, batch_size):
 def golden_program():
     """Scores of all golden proxies of a cell with given weights and noise, as one compiled program."""
     chosen = [proxies.dyniso(num_samples=4) if name == "dyniso" else proxies.PROXIES[name]() for name in GOLDEN]
-    needs = frozenset().union(*(proxy.needs for proxy in chosen))
-    observe = {name: statistic for proxy in chosen for name, statistic in proxy.observe.items()}
     of_noise = {name: getattr(function_space, f"{name}_of_noise") for name in ("phi", "zen", "bt")}
 
     @jax.jit
@@ -57,10 +54,14 @@ def golden_program():
             is_active=lambda path: is_active(arch)(path, ()),
             num_params=0,
             num_flops=0,
+            weights={},
+            is_homogeneous=True,
         )
-        measured = measure(network, needs, observe)
-        scores = [of_noise[p.name](network, noise) if p.name in of_noise else p.score(measured) for p in chosen]
-        return scoring.degenerate_to_minus_inf(jnp.stack(scores))
+        network = with_weights(network)
+        rest = [proxy for proxy in chosen if proxy.name not in of_noise]
+        scores = dict(zip([proxy.name for proxy in rest], scoring.score_network(network, rest), strict=True))
+        scores |= {name: of(network, noise) for name, of in of_noise.items()}
+        return scoring.degenerate_to_minus_inf(jnp.stack([scores[name] for name in GOLDEN]))
 
     return score
 
@@ -132,7 +133,7 @@ def test_a_second_static_network_scores_as_the_dispatched_one():
 def check_static(arch, chosen):
     alone = jax.jit(lambda params: score_tiny(params, arch, chosen))
     for initializer in INITIALIZERS:
-        static = np.asarray(alone(select_params(drawn(initializer), arch)))
+        static = np.asarray(alone(tiny.select_params(drawn(initializer), arch)))
         others = dispatched_scores(initializer, arch)
         for proxy, one in zip(chosen, static, strict=True):
             message = f"{proxy.name} {initializer}"

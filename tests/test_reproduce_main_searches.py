@@ -1,26 +1,27 @@
 """The binary on synthetic tables, for Tables 7 to 9."""
 
 import re
-import types
 
-from made_up import OWN_VOTE, live_report, made_up_scores, rows_of, scores201, truth101_table, truth201
+from made_up import (
+    OWN_VOTE,
+    Flags,
+    live_report,
+    made_up_scores,
+    make_runner,
+    rows_of,
+    scores201,
+    truth101_table,
+    truth201,
+)
 import pytest
 
-from projects.wrcor import reproduce_main
+from projects.wrcor import reproduce_main, searches
 from zsnas_jax import flags
-from zsnas_jax.runs import ranking
-
-
-class Flags(dict):
-    """Stands in for absl's flags, which a process can define only once."""
-
-    def __getattr__(self, name):
-        return self[name].value
-
+from zsnas_jax.runs import scores as run_scores
 
 DEFAULTS = {
     "table": [], "num_architectures": 100, "batch_size": 4, "seed": 0, "cifar10": "noise", "cifar100": "none",
-    "imagenet16_120": "none", "slow": False, "suite_zero": None, "data_dir": None, "num_seeds": 3,
+    "imagenet16_120": "none", "slow": False, "data_dir": None, "num_seeds": 3,
     "live_reports": [], "nasbench101_valid": None,
 }  # fmt: skip
 
@@ -39,15 +40,17 @@ def main(monkeypatch, tables, out, **given):
     paths = {"benchmark": "truth.npz", "scores": "scores.npz", "nasbench101": "truth101.npz"}
     paths = {name: str(tables / path) for name, path in paths.items()}
     values = DEFAULTS | paths | {"out": str(out)} | given
-    made = Flags({name: types.SimpleNamespace(value=value) for name, value in values.items()})
-    monkeypatch.setattr(reproduce_main, "FLAGS", made)
+    monkeypatch.setattr(reproduce_main, "FLAGS", Flags(**values))
     monkeypatch.setattr(flags, "configure", lambda: None)
     monkeypatch.setattr(flags, "candidates_per_step", lambda: 1)
     reproduce_main.main()
 
 
-def test_the_binary_writes_tables_7_to_9(monkeypatch, tables, tmp_path, capsys):
-    monkeypatch.setattr(ranking, "score_archs", made_up_scores)
+@pytest.mark.parametrize("is_real", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_binary_writes_tables_7_to_9(monkeypatch, tables, tmp_path, capsys, is_real):
+    if not is_real:  # searches of JAX take long to compile
+        monkeypatch.setattr(searches, "make_runner", make_runner)
+    monkeypatch.setattr(run_scores, "score_archs", made_up_scores)
     report = str(tables / "report.json")
     main(monkeypatch, tables, tmp_path, table=["8", "9", "7"], live_reports=[report])
     said = capsys.readouterr().out
@@ -68,7 +71,7 @@ def test_a_group_that_fails_ends_in_an_error_after_the_rest(monkeypatch, tables,
             raise RuntimeError("no memory")
         made_up_scores(store, space, archs, proxies)
 
-    monkeypatch.setattr(ranking, "score_archs", score_archs)
+    monkeypatch.setattr(run_scores, "score_archs", score_archs)
     with pytest.raises(ValueError, match="1 runs failed: the tables say which and why"):
         main(monkeypatch, tables, tmp_path, table=["7"])
     assert "- failed: synflow: no memory" in (tmp_path / "table7.md").read_text()
@@ -93,6 +96,7 @@ def test_bad_flags_end_before_anything_is_written(monkeypatch, tables, tmp_path,
 
 
 def test_without_a_table_of_scores_the_validation_accuracy_is_searched(monkeypatch, tables, tmp_path):
+    monkeypatch.setattr(searches, "make_runner", make_runner)
     main(monkeypatch, tables, tmp_path, table=["9"], scores="none")
     rows = {row["row"] for row in rows_of(tmp_path, "table9") if row["ours"]}
     assert rows == {"R-ValAcc", "RL-ValAcc", "RE-ValAcc", "Optimum"}

@@ -8,8 +8,9 @@ from made_up import (
     RUN,
     SETTINGS,
     SPACE101,
+    inputs,
     live_report,
-    materials,
+    make_runner,
     rows_of,
     store_scores,
     truth101_table,
@@ -18,22 +19,18 @@ from made_up import (
 import numpy as np
 import pytest
 
-from projects.wrcor import nasbench101 as truth101
-from projects.wrcor import table8
+from projects.wrcor import nasbench101_truth, searches, table8
 from zsnas_jax.benchmarks import TabularBenchmark, nasbench101
 
 
-@pytest.fixture(scope="module")
-def eighth(tmp_path_factory):
-    """(folder, names of files) of Table 8 with validation accuracies of 200 cells, scores of 60 and a live report."""
-    out = tmp_path_factory.mktemp("eighth")
-    live = table8.read_live(live_report(out / "report.json"))
-    setup = table8.Setup(store_scores(out, 60), RUN, SETTINGS, [live])
-    return out, table8.reproduce(setup, say=lambda line: None)
-
-
-def test_table_8_says_how_each_row_came_about(eighth):
-    out, names = eighth
+@pytest.mark.parametrize("is_real", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_table_8_says_how_each_row_came_about(tmp_path, monkeypatch, is_real):
+    # of validation accuracies of 200 cells, scores of 60 and a live report; searches of JAX take long to compile
+    if not is_real:
+        monkeypatch.setattr(searches, "make_runner", make_runner)
+    live = table8.read_live(live_report(tmp_path / "report.json"))
+    setup = table8.Setup(store_scores(tmp_path, 60), RUN, SETTINGS, [live])
+    out, names = tmp_path, table8.reproduce(setup, say=lambda line: None)
     assert names == ["table8.md", "table8.csv", "table8_cells.csv"]
     rows = {(row["row"], row["how"], row["condition"]): row for row in rows_of(out, "table8")}
     hows = {how: row for row, how, _ in rows}
@@ -63,14 +60,14 @@ def test_table_8_says_how_each_row_came_about(eighth):
 
 
 def test_table_8_searches_the_validation_accuracy_where_all_cells_have_one(tmp_path):
-    made = materials(tmp_path, SPACE101, truth101_table(full=True), with_pictures=False)
+    made = inputs(tmp_path, SPACE101, truth101_table(full=True), with_pictures=False)
     setup = table8.Setup(made, RUN, SETTINGS)
     assert setup.trained == "cifar10_valid_12_mean" and not setup.is_oracle
     assert table8.find_scored(setup) == [] and table8.find_validated(setup) == []
     plan = table8.make_plan(setup, [])
     assert [one.row for one, _ in plan] == ["R-ValAcc", "RL-ValAcc", "RE-ValAcc"]
     assert {one.how for one, _ in plan} == {"whole space, by cifar10_valid_12_mean"}
-    lines = table8.make_findings(setup, [one for one, _ in plan], [])
+    lines = table8.make_lines(setup, [one for one, _ in plan], [])
     assert [line.summary for line in lines if line.row == "Optimum"][1].mean.value == pytest.approx(0.95, abs=1e-3)
 
 
@@ -95,7 +92,7 @@ def test_table_8_needs_every_test_accuracy(tmp_path):
     columns = truth101_table().columns | {"cifar10_test_108_mean": np.where(np.arange(NUM101) < 5, np.nan, 0.5)}
     part = TabularBenchmark(columns, "nasbench101", "part", "", "")
     with pytest.raises(ValueError, match="table 8 needs the test accuracy of all cells: part lacks 5"):
-        table8.Setup(materials(tmp_path, SPACE101, part), RUN, SETTINGS)
+        table8.Setup(inputs(tmp_path, SPACE101, part), RUN, SETTINGS)
 
 
 # The ground truth of NAS-Bench-101
@@ -109,20 +106,20 @@ def test_two_tables_of_nasbench101_are_joined(tmp_path):
     for name, made in (("first", first), ("second", second)):
         TabularBenchmark(made, "nasbench101", name, f"source of {name}", name).save(tmp_path / f"{name}.npz")
     truth201().save(tmp_path / "other.npz")
-    both = truth101.open_truth(tmp_path / "first.npz", tmp_path / "second.npz")
+    both = nasbench101_truth.open_truth(tmp_path / "first.npz", tmp_path / "second.npz")
     assert list(both.columns) == ["cifar10_test_108_mean", "cifar10_valid_12_single"]
     assert (both.name, both.checksum) == ("first+second", "first, second")
-    assert truth101.find_column(both, truth101.VALID) is None
-    assert materials(tmp_path, SPACE101, both).accuracy_column("cifar10") == "cifar10_test_108_mean"
+    assert nasbench101_truth.find_column(both, nasbench101_truth.VALID) is None
+    assert inputs(tmp_path, SPACE101, both).accuracy_column("cifar10") == "cifar10_test_108_mean"
     with pytest.raises(ValueError, match="second has no cifar10_test_108: its columns are cifar10_valid_12_single"):
-        truth101.open_truth(tmp_path / "second.npz")
+        nasbench101_truth.open_truth(tmp_path / "second.npz")
     with pytest.raises(ValueError, match="made-up is a table of space nasbench201, needed is one of nasbench101"):
-        truth101.open_truth(tmp_path / "first.npz", tmp_path / "other.npz")
+        nasbench101_truth.open_truth(tmp_path / "first.npz", tmp_path / "other.npz")
 
 
 def test_the_extracts_of_nasbench101_serve_tables_7_and_8():
     path, valid = (golden.shared_file(f"data/{name}") for name in ("nasbench101.npz", "nasbench101_valid_30001.csv.gz"))
-    both = truth101.open_truth(path, valid)
-    assert not np.isnan(both.columns[truth101.find_column(both, truth101.SHORT_VALID)][:3000]).any()
-    test = both.columns[truth101.find_column(both, truth101.TEST)]
+    both = nasbench101_truth.open_truth(path, valid)
+    assert not np.isnan(both.columns[nasbench101_truth.find_column(both, nasbench101_truth.SHORT_VALID)][:3000]).any()
+    test = both.columns[nasbench101_truth.find_column(both, nasbench101_truth.TEST)]
     assert 100 * test.max() == pytest.approx(94.66, abs=0.005) and both.space == nasbench101.__name__.rpartition(".")[2]

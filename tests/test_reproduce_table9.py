@@ -1,6 +1,6 @@
 """Table 9 on synthetic tables."""
 
-from made_up import ALL_1X1, BEST, NUM, SETTINGS, materials, rows_of, scores201, truth101_table, truth201
+from made_up import ALL_1X1, BEST, NUM, SETTINGS, inputs, rows_of, scores201, truth101_table, truth201
 import numpy as np
 import pytest
 
@@ -13,7 +13,7 @@ from zsnas_jax.benchmarks import TabularBenchmark
 def ninth(tmp_path_factory):
     """(folder, names of files, lines of progress) of Table 9 on synthetic tables."""
     out, said = tmp_path_factory.mktemp("ninth"), []
-    setup = table9.Setup(materials(out), scores201(), SETTINGS)
+    setup = table9.Setup(inputs(out), scores201(), SETTINGS)
     return out, table9.reproduce(setup, say=said.append), said
 
 
@@ -59,7 +59,7 @@ def test_table_9_is_written_again_without_searching(ninth, monkeypatch):
     out, names, _ = ninth
     before = [(out / name).read_bytes() for name in names if name.endswith(".csv")]
     monkeypatch.setattr(search, "run", None)
-    assert table9.reproduce(table9.Setup(materials(out), scores201(), SETTINGS), say=lambda line: None) == names
+    assert table9.reproduce(table9.Setup(inputs(out), scores201(), SETTINGS), say=lambda line: None) == names
     assert [(out / name).read_bytes() for name in names if name.endswith(".csv")] == before
 
 
@@ -68,6 +68,6 @@ def test_table_9_refuses_what_it_cannot_be_made_of(tmp_path):
     with pytest.raises(
         ValueError, match="the benchmark bare has no test accuracy on cifar10, cifar100, imagenet16_120"
     ):
-        table9.Setup(materials(tmp_path, benchmark=bare), None, SETTINGS)
+        table9.Setup(inputs(tmp_path, benchmark=bare), None, SETTINGS)
     with pytest.raises(ValueError, match="made-up-101 is of space nasbench101, the searches are of nasbench201"):
-        table9.Setup(materials(tmp_path), truth101_table(), SETTINGS)
+        table9.Setup(inputs(tmp_path), truth101_table(), SETTINGS)

@@ -8,7 +8,7 @@ import tiny
 
 from zsnas_jax.base import Batch
 from zsnas_jax.measure import capture
-from zsnas_jax.measure.measurements import mean_cross_entropy
+from zsnas_jax.measure.losses import cross_entropy
 from zsnas_jax.nn import probes
 from zsnas_jax.nn.probes import Site
 
@@ -73,7 +73,7 @@ def test_capture_returns_activations_and_gradients_of_each_application():
         pre = conv(1, nn.relu(x)) + perturbation
         z = nn.relu(nn.gelu(pre) + x)
         logits = nn.Dense(3).apply({"params": p["Dense_0"]}, z.mean((1, 2)))
-        return mean_cross_entropy(logits, batch().label), pre
+        return cross_entropy(logits, batch().label), pre
 
     gradient, pre = jax.grad(by_hand, has_aux=True)(jnp.zeros_like(found[1].activation))
     chex.assert_trees_all_close(found[1].activation, pre, atol=1e-6)
@@ -108,7 +108,7 @@ def test_a_module_that_cannot_be_edited_is_read_by_a_predicate():
 
 def test_a_module_without_sites_is_refused():
     for read in (capture.capture, tiny.stream):
-        with pytest.raises(ValueError, match="Plain has no response site: probe one with Site"):
+        with pytest.raises(ValueError, match="Plain has no response site: mark"):
             read(Plain(), variables(Plain()), batch())
 
 

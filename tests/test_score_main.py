@@ -13,9 +13,16 @@ import conftest
 import numpy as np
 import pytest
 
-from zsnas_jax import search
-from zsnas_jax.runs import ranking
+from zsnas_jax import datasets, proxies, search
+from zsnas_jax.base import Proxy
+from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.reports import score_report
+from zsnas_jax.runs.scores import score_archs
+from zsnas_jax.runs.selection import select_archs
+from zsnas_jax.runs.settings import ScoreSettings, stored_settings
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.storage import store as store_file
+from zsnas_jax.storage.store import ResultStore
 
 TRY_ALL = """
 import json, os
@@ -89,7 +96,11 @@ def test_a_run_leaves_scores_report_and_picture(finished):
     report = json.loads((folder / "report.json").read_text())
     degenerate = sum(row["wrcor"] == "-inf" for row in rows)
     assert report["proxies"]["wrcor"]["degenerate"] == degenerate
+    entry = report["proxies"]["wrcor"]
+    assert entry["name"] == "wrcor" and entry["settings"]["weighting"] == "expb2t" and "Jing" in entry["reference"]
+    assert "weighting" not in report["settings"] and "norm" not in report["settings"]
     assert report["run"]["num_scored"] == 40 and report["run"]["num_compilations"] == 1
+    assert report["run"]["programs"] == "dispatched"
     assert report["benchmark"]["name"] == "analog"
     rho = report["proxies"]["wrcor"]["spearman"]
     assert -1 <= rho["low"] <= rho["value"] <= rho["high"] <= 1
@@ -146,11 +157,44 @@ def test_a_finished_folder_is_extended(finished, pictures):
     assert after == before and report["run"]["num_scored"] == 0
 
 
+def test_runs_that_differ_in_a_setting_of_the_proxy_lie_side_by_side(finished, pictures):
+    """The faults that a name alone led to: scores of other settings were taken from the folder, or refused."""
+    folder, _ = finished
+
+    def score(*flags):
+        code, out, err = run(*flags, f"--dataset={pictures}", "--archs=5:9", "--out=out", cwd=folder.parent)
+        assert code == 0, err
+        rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
+        columns = {name: [float(row[name]) for row in rows] for name in list(rows[0])[2:]}
+        return columns, json.loads((folder / "report.json").read_text()), out
+
+    usual, report, _ = score("--proxies=wrcor,rcor,swap,naswot,params")
+    assert report["run"]["num_scored"] == 4
+    columns, report, out = score("--proxies=wrcor,rcor,swap,naswot,params", "--weighting=none", "--norm=ln")
+    names = ["wrcor:norm=ln:weighting=none", "rcor:norm=ln", "swap:norm=ln", "naswot:norm=ln", "params"]
+    assert list(columns) == list(report["proxies"]) == names and all(name in out for name in names)
+    assert report["proxies"]["swap:norm=ln"]["settings"]["norm"] == "ln" and report["run"]["num_scored"] == 4
+    assert columns["params"] == usual["params"] and columns["naswot:norm=ln"] != usual["naswot"]
+    np.testing.assert_allclose(columns["wrcor:norm=ln:weighting=none"], columns["rcor:norm=ln"], rtol=1e-5)
+    columns, report, _ = score("--proxies=wrcor,wrcor:weighting=none,swap:num_samples=2,swap,naswot:norm=ln,naswot")
+    assert report["run"]["num_scored"] == 4
+    np.testing.assert_allclose(columns["wrcor:weighting=none"], usual["rcor"], rtol=1e-5)
+    assert max(columns["swap:num_samples=2"]) <= 4 < max(columns["swap"])  # two pictures have four patterns
+    columns, report, _ = score("--proxies=wrcor,swap,naswot", "--weighting=expb2t", "--votes=sjw", "--norm=ln")
+    vote = report["proxies"]["sjw"]["settings"]
+    assert vote["experts"] == ["synflow:norm=ln", "jaccor:norm=ln", "wrcor:norm=ln"] and len(columns) == 6
+    columns, report, _ = score("--proxies=wrcor,rcor,swap,naswot,params")
+    assert columns == usual and report["run"]["num_scored"] == 0
+    known = store_file.read(folder).scores
+    assert {"wrcor", "wrcor:weighting=none", "wrcor:norm=ln:weighting=none", "swap:num_samples=2"} < set(known)
+
+
 REFUSED = {
     "--seed=1": "seed is 1, there it was 0",
     "--init=normal": "init is 'normal', there it was 'kaiming_uniform'",
     "--dataset=noise": "dataset is 'noise', there it was",
     "--share_isomorphic": "share_isomorphic is True, there it was False",
+    "--proxies=wrcor,wrcor:weighting=expb2t": "wrcor:weighting=expb2t is wrcor, given twice",
 }
 
 
@@ -169,12 +213,18 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures):
 BAD = [
     (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
     (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
+    (["--proxies=swap:samples=2"], "proxy 'swap:samples=2': unknown setting 'samples': allowed are num_samples, mu"),
+    (["--proxies=acor,acor"], "proxies acor, acor: acor is given twice"),
+    (["--programs=fast"], "unknown programs 'fast': allowed are auto, dispatched, chained, static"),
+    (["--programs=chained"], "programs 'chained': space nasbench201 offers dispatched, static"),
     (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
     (["--norm=rms"], "unknown norm 'rms': allowed are bn, ln, gn16"),
     (["--mask_rate=1"], "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
     (["--activation=sine"], "unknown activation 'sine': allowed are relu, gelu, leaky_relu"),
     (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
     (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
+    (["--votes=wrcor+snip+wrcore"], "unknown proxy 'wrcore'"),
+    (["--votes=wrcor+snip+wrcor:weighting=expb2t"], "experts 'wrcor,snip,wrcor': one is given twice"),
     (["--votes=sjw", "--vote_method=borda"], "'borda'"),
     (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal, kaiming_fan_out"),
     (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
@@ -231,17 +281,17 @@ def test_help_lists_the_flags(tmp_path):
 
 def test_more_random_cells_contain_the_fewer():
     space = nasbench201.space()
-    few, many = (ranking.select_archs(space, f"random:{count}", seed=3) for count in (10, 30))
+    few, many = (select_archs(space, f"random:{count}", seed=3) for count in (10, 30))
     assert set(map(space.encode, few)) < set(map(space.encode, many)) and len(many) == 30
 
 
 def test_limits_choose_among_the_cells():
     space = nasbench201.space()
     within = search.constrained(space, max_params=200_000)
-    select = lambda text: ranking.select_archs(within, text, seed=3, has_limits=True)
+    select = lambda text: select_archs(within, text, seed=3, has_limits=True)
     sizes = lambda archs: [nasbench201.num_params(arch, 10) for arch in archs]
     assert len(select("random:30")) == 30 and max(sizes(select("random:30"))) <= 200_000
-    some, all_of_them = select("0:40"), ranking.select_archs(space, "0:40")
+    some, all_of_them = select("0:40"), select_archs(space, "0:40")
     assert len(some) == sum(size <= 200_000 for size in sizes(all_of_them)) and max(sizes(some)) <= 200_000
     with pytest.raises(ValueError, match=r"archs '1:2': none of them keeps to the limits"):
         select("1:2")
@@ -271,13 +321,64 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     code, out, err = run(*flags, "--out=out", cwd=tmp_path)
     assert code == 0, err
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
+    under = "activation=gelu:mask_rate=0.5:norm=ln"
+    experts = [f"naswot:{under}", f"swap:{under}", "params"]
     assert [row["arch"] for row in rows] == [one, twin]
-    assert rows[0]["acor"] == rows[1]["acor"] != "-inf"
-    assert list(rows[0]) == ["index", "arch", "acor", "naswot", "swap", "params", "naswot+swap+params"]
+    assert list(rows[0]) == ["index", "arch", f"acor:{under}", *experts, "naswot+swap+params"]
+    assert rows[0][f"acor:{under}"] == rows[1][f"acor:{under}"] != "-inf"
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (
-        report["settings"]["norm"] == "ln"
-        and report["proxies"]["naswot+swap+params"]["settings"]["method"] == "copeland"
-    )
+    vote = report["proxies"]["naswot+swap+params"]
+    assert vote["settings"] == {"experts": experts, "method": "copeland", "weights": None} and vote["experimental"]
     assert "score of their pruned form" in report["approximation"] and "score of their pruned form" in out
     assert pathlib.Path(tmp_path / "out" / "scatter.png").exists()
+
+
+# --- functions
+
+SPACE, SOURCE = nasbench201.space(), datasets.noise(image_size=8)
+SETTINGS = ScoreSettings(batch_size=4)
+STORED = stored_settings(SETTINGS, SPACE, SOURCE, "noise")
+CELLS = SPACE.from_index(np.array([7, 0, 13714]))
+
+
+def test_what_one_folder_holds_of_another_proxy_is_not_taken(tmp_path):
+    def score(*chosen):
+        with ResultStore(tmp_path, STORED) as store:
+            scores, times = score_archs(store, SPACE, CELLS, chosen, SOURCE, SETTINGS)
+        return scores, times.num_scored
+
+    (swap, wide), num_scored = score(proxies.swap(), proxies.params())[0].T, 3
+    two, num_scored = score(proxies.swap(num_samples=2))
+    assert num_scored == 3 and two.max() <= 4 < swap.max()
+    mine = Proxy("pnorm", lambda measured: measured.network.num_params * 2.0, frozenset(), {}, "twice the parameters")
+    scores, num_scored = score(mine)
+    np.testing.assert_array_equal(scores[:, 0], 2 * wide)
+    with pytest.raises(ValueError, match=r"of pnorm \(twice the parameters\), not of pnorm \(Jing et al"):
+        score(proxies.pnorm())
+    with pytest.raises(ValueError, match=r"proxy pnorm \(twice the parameters\) and proxy pnorm \(Jing et al"):
+        score(mine, proxies.pnorm())
+    both, _ = score(mine._replace(name="double"), proxies.with_options(proxies.pnorm(), LayerOptions("ln")))
+    np.testing.assert_array_equal(both[:, 0], 2 * wide)
+
+
+def test_a_report_says_why_there_is_no_score():
+    archs = np.asarray(SPACE.from_index(np.arange(4)))
+    names = [SPACE.encode(arch) for arch in archs]
+    scores = {"mine": np.array([1.0, -np.inf, -np.inf, 2.0]), "acor": np.arange(4.0)}
+    mine = Proxy("mine", lambda measured: 0.0, frozenset(), {"k": (1,)}, "me", undefined="where all pictures are alike")
+    scored_by = {"mine": mine, "acor": proxies.acor()}
+    run = dict.fromkeys(("num_scored", "num_reused", "num_compilations", "num_devices"), 0)
+    run |= {"first_call_seconds": 0.0, "scoring_seconds": 0.0}
+    make = lambda failures: score_report.make_report(
+        SPACE, archs, scores, {}, scored_by, run, None, failures={"mine": failures}
+    )
+    report = make({})
+    entry = report["proxies"]["mine"]
+    assert entry["degenerate"] == 2 and entry["undefined"] == "where all pictures are alike" and "failed" not in entry
+    assert "undefined" not in report["proxies"]["acor"]
+    assert "mine has no score of 2: where all pictures are alike" in score_report.as_text(report)
+    report = make({names[1]: "no memory"})
+    assert "mine has no score of 1: where all pictures are alike" in score_report.as_text(report)
+    assert "mine failed on 1 architectures, for example" in score_report.as_text(report)
+    report = make(dict.fromkeys(names[1:3], "no memory"))
+    assert "undefined" not in report["proxies"]["mine"] and json.loads(json.dumps(report)) is not None

@@ -13,9 +13,9 @@ from zsnas_jax import datasets, proxies, scoring
 from zsnas_jax.base import Batch, fingerprint
 from zsnas_jax.measure import capture
 from zsnas_jax.measure.measurements import Measurements
-from zsnas_jax.nn.initializers import INITIALIZERS, draw_kernels, kaiming_uniform
+from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.runs import ranking
-from zsnas_jax.search_spaces.nasbench201.network import EDGES, select_params
+from zsnas_jax.search_spaces.nasbench201.network import EDGES
 from zsnas_jax.storage.store import ResultStore
 
 KEY = jax.random.key(5)
@@ -88,10 +88,9 @@ def test_a_score_is_that_of_the_static_network(reference):
         arch = tuple(int(gene) for gene in ARCHS[i])
         key = jax.random.fold_in(jax.random.fold_in(KEY, fingerprint(ARCHS[i])), 0)
         network = space.make_network(10)
-        init = lambda key: draw_kernels(key, network.init(key, batch.image, ARCHS[0])["params"], kaiming_uniform)
         plain = lambda p, arch=arch: capture.capture(network, {"params": p}, batch, arch)
         matrices = jax.jit(lambda p: capture.aggregate(plain(p), space.layer_of))(
-            select_params(jax.jit(init)(key), arch)
+            tiny.select_params(tiny.draw_params(key), arch)
         )
         expected = [proxy.score(Measurements(None, matrices)) for proxy in proxies.make_proxies(RESPONSE)]
         np.testing.assert_allclose(reference[i, : len(RESPONSE)], np.array(expected), rtol=1e-4)

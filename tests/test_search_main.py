@@ -13,6 +13,7 @@ import conftest
 import numpy as np
 import pytest
 
+from zsnas_jax import proxies
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.search import seeds
 from zsnas_jax.search_spaces import nasbench201
@@ -73,7 +74,7 @@ def test_a_search_leaves_report_curve_and_drawing(finished):
     assert report["num_seeds"] == len(report["seeds"]) == 30
     assert report["search"] == {
         "strategy": "evolution", "population_size": 64, "tournament_size": 10, "num_architectures": 300,
-        "scores": "good", "vote": None,
+        "scores": "good", "vote": None, "proxies": {},
     }  # fmt: skip
     optimum = report["benchmark"]["optimum"]
     best = max(report["seeds"], key=lambda row: row["scores"]["good"])
@@ -190,6 +191,12 @@ BAD_INPUT = [
     (["--proxies=good", "--scores=gone.npz"], "unknown benchmark 'gone.npz'"),
     (["--proxies=good", "--benchmark_column=empty"], "column empty of benchmark table holds no value"),
     (["--scores=", "--proxies=good"], "unknown proxy 'good'"),
+    (["--scores=", "--proxies=wrcor:weight=none"], "proxy 'wrcor:weight=none': unknown setting 'weight': allowed are weighting"),
+    (["--scores=", "--vote=wrcor+snip+wrcor:weighting=expb2t"], "wrcor:weighting=expb2t is wrcor, given twice"),
+    (["--proxies=all"], "a search needs one, or --vote"),
+    (["--proxies=good", "--norm=ln"], "norm is 'ln': scores are looked up in a table, by the columns that --proxies names"),
+    (["--proxies=good", "--weighting=none"], "weighting is 'none': scores are looked up in a table"),
+    (["--scores=", "--proxies=naswot", "--programs=fast"], "unknown programs 'fast': allowed are auto, dispatched, chained, static"),
     (["--proxies=good", "--repeats=2"], "repeats is 2: a search scores each architecture once"),
     (["--proxies=good", "--resample"], "resample is True: a search scores each architecture once"),
     (["--proxies=good", "--num_devices=2"], "num_devices is 2: a search scores each architecture once"),
@@ -250,8 +257,11 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
     assert code == 0, err
     report = json.loads((tmp_path / "live" / "report.json").read_text())
     assert report["run"]["num_explored_now"] == 12 and report["benchmark"] is None and "accuracy" not in report["best"]
+    assert report["search"]["proxies"] == {
+        "naswot": {"name": "naswot", "settings": {}, "reference": proxies.naswot().reference}
+    }
     with seeds.SearchStore(tmp_path / "live", report["settings"]) as store:
-        scored = store.get("naswot")
+        scored = store.get(proxies.naswot())
     assert len(scored) == report["run"]["num_scored"] <= 12
     assert "seconds" in (tmp_path / "live" / "curve.csv").read_text()
     (tmp_path / "archs.txt").write_text("\n".join(scored))
@@ -261,6 +271,28 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
     assert code == 0, err
     for row in csv.DictReader((tmp_path / "scored" / "scores.csv").read_text().splitlines()):
         assert scored[row["arch"]] == pytest.approx(float(row["naswot"]), rel=1e-5)
+
+
+def test_searches_by_other_settings_of_a_proxy_lie_side_by_side(tmp_path):
+    flags = ["--batch_size=4", "--proxies=naswot", "--benchmark=none", "--strategy=random", "--num_architectures=3"]
+
+    def search(*more):
+        code, out, err = run(*flags, "--chunk=3", "--out=both", *more, cwd=tmp_path)
+        assert code == 0, err
+        return json.loads((tmp_path / "both" / "report.json").read_text()), out
+
+    plain, _ = search()
+    layer_norm, out = search("--norm=ln")
+    assert plain["settings"] == layer_norm["settings"]  # what the folder is bound to
+    name = "naswot:norm=ln"
+    assert list(layer_norm["best"]["scores"]) == [name] == list(layer_norm["search"]["proxies"]) and name in out
+    assert layer_norm["search"]["scores"] == name and layer_norm["run"]["num_explored_now"] == 3
+    assert plain["best"]["scores"]["naswot"] != layer_norm["best"]["scores"][name]
+    again, _ = search()
+    assert again["run"]["num_explored_now"] == 0 and again["best"] == plain["best"]
+    with seeds.SearchStore(tmp_path / "both", plain["settings"]) as store:
+        columns = [store.get(proxy) for proxy in proxies.make_proxies(["naswot", name])]
+    assert columns[0].keys() == columns[1].keys() and columns[0] != columns[1]
 
 
 # --- functions

@@ -1,21 +1,22 @@
-"""Another implementation's values: the importer, and the comparison by rank."""
+"""Another implementation's values: the importer, the comparison by rank, and the binary."""
 
-import csv
 import dataclasses
+import os
+import subprocess
+import sys
 
+import conftest
 import golden
+from made_up import Flags, rows_of, scores201
 import numpy as np
 import pytest
 
-from projects.wrcor import agreement
-from projects.wrcor.suite_zero import from_suite_zero
+from projects.suite import agreement, compare_main
+from projects.suite.suite_zero import from_suite_zero
+from zsnas_jax.proxies import make_proxies
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import files
-
-
-def rows_of(folder, name):
-    with open(folder / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
+from zsnas_jax.storage.store import ResultStore
 
 
 def small_table(path):
@@ -67,3 +68,57 @@ def test_published_values_agree_with_what_needs_no_weights():
     found = {record["proxy"]: record for record in agreement.agreement(ours, theirs, space)}
     assert found["params"]["common"] > 100 and found["params"]["spearman"] > 0.9999
     assert sum(np.isneginf(column).sum() for column in theirs.columns.values()) == 4  # that failed in theirs
+
+
+# The binary
+
+
+def compare(monkeypatch, folder, **given):
+    values = {"suite_zero": str(small_table(folder / "zero.csv")), "scores": "none", "store": None, "out": str(folder)}
+    monkeypatch.setattr(compare_main, "FLAGS", Flags(**(values | given)))
+    compare_main.main()
+    return {row["proxy"]: row for row in rows_of(folder, "suite_zero")}, (folder / "suite_zero.md").read_text()
+
+
+def test_the_binary_compares_a_table(tmp_path, monkeypatch, capsys):
+    scores201().save(tmp_path / "scores.npz")
+    rows, text = compare(monkeypatch, tmp_path, scores=str(tmp_path / "scores.npz"))
+    assert (rows["params"]["common"], rows["zen"]["common"]) == ("4", "0")
+    assert "Ours: scores, SHA-256 f00d; python " in text
+    assert capsys.readouterr().out.startswith("1 of 3 proxies compared; written: ")
+
+
+def test_the_binary_compares_a_folder_and_leaves_it_as_it_is(tmp_path, monkeypatch):
+    names = [nasbench201.encode(nasbench201.from_index(index)) for index in (0, 1, 7)]
+    with ResultStore(tmp_path / "run", {"space": "nasbench201", "batch_size": 4, "init": "normal"}) as store:
+        store.add(names, make_proxies(["zen"]), np.arange(3.0)[:, None])
+    before = sorted((tmp_path / "run").iterdir())
+    rows, text = compare(monkeypatch, tmp_path, store=str(tmp_path / "run"))
+    assert (rows["params"]["common"], rows["zen"]["common"]) == ("0", "2")
+    assert "Ours: batch_size 4, init normal; python " in text and sorted((tmp_path / "run").iterdir()) == before
+
+
+def test_the_binary_refuses_in_one_line(tmp_path, monkeypatch):
+    with ResultStore(tmp_path / "run", {"space": "nasbench101"}):
+        pass
+    truth = dataclasses.replace(scores201(), space="nasbench101")
+    truth.save(tmp_path / "other.npz")
+    cases = [
+        ({"suite_zero": None}, "no values of NAS-Bench-Suite-Zero are given"),
+        ({"store": str(tmp_path / "run")}, "run is of space 'nasbench101': needed is nasbench201"),
+        ({"scores": str(tmp_path / "other.npz")}, "is of space nasbench101: needed is nasbench201"),
+        ({"scores": "nothing"}, "unknown benchmark 'nothing'"),
+        ({"store": str(tmp_path / "none")}, "does not exist"),
+    ]
+    for given, message in cases:
+        with pytest.raises((ValueError, OSError), match=message):
+            compare(monkeypatch, tmp_path, **given)
+    assert not (tmp_path / "suite_zero.md").exists()
+
+
+@pytest.mark.slow
+def test_the_command_runs_from_the_root(tmp_path):
+    command = [sys.executable, "-m", "projects.suite.compare_main", f"--suite_zero={tmp_path}/none.csv"]
+    done = subprocess.run(command, cwd=conftest.ROOT, env=os.environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr == f"compare_main: error: suite_zero file {tmp_path}/none.csv does not exist\n"

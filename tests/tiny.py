@@ -6,10 +6,13 @@ import jax.numpy as jnp
 from zsnas_jax import datasets
 from zsnas_jax.measure import costs
 from zsnas_jax.measure.measurements import measure
-from zsnas_jax.measure.network import Network
+from zsnas_jax.measure.network import Network, with_weights
 from zsnas_jax.nn.initializers import draw_kernels, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.weights import init_with_weights
+from zsnas_jax.scoring import static
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.search_spaces.nasbench101.network import NASBench101
 from zsnas_jax.search_spaces.nasbench201.network import NASBench201
 
 
@@ -28,17 +31,29 @@ def batch(batch_size=6, image_size=8, seed=0):
 def draw_params(key, initializer=kaiming_uniform):
     """Parameters of the dispatched network; one flat draw, since XLA takes long over many."""
     image, arch = jnp.zeros((1, 8, 8, 3)), jnp.zeros(6, jnp.int32)
-    draw = lambda key: draw_kernels(key, network().init(key, image, arch)["params"], initializer)
+
+    def draw(key):
+        variables, weights = init_with_weights(network(), key, image, arch)
+        return draw_kernels(key, variables["params"], weights, initializer)
+
     return jax.jit(draw)(key)
+
+
+def select_params(params, arch, module=None, image_size=8):
+    """The parameters of the network built for one architecture, from those of the dispatched one."""
+    image, module = jnp.zeros((1, image_size, image_size, 3)), module or network()
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), image, arch))["params"]
+    return static.select_params(params, shapes)
 
 
 def scored(module, variables, batch, *args, layer_of=None, options=None, is_active=lambda path: True):
     num_params = costs.count_params(variables["params"])
     options = options or LayerOptions()
     key = jax.random.key(9, impl="rbg")  # its masks compile in half the time of the default's
-    return Network(module, variables, batch, args, key, options, layer_of, is_active, num_params, 0)
+    own = Network(module, variables, batch, args, key, options, layer_of, is_active, num_params, 0, {})
+    return with_weights(own)._replace(is_homogeneous=isinstance(module, NASBench101 | NASBench201))
 
 
 def stream(module, variables, batch, *args, layer_of=None, needs=("activations", "gradients")):
     """The streamed ResponseMatrices of a network."""
-    return measure(scored(module, variables, batch, *args, layer_of=layer_of), frozenset(needs), {}).responses
+    return measure(scored(module, variables, batch, *args, layer_of=layer_of), frozenset(needs)).responses

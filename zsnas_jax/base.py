@@ -3,8 +3,9 @@
 Axes: B batch (also N where samples are correlated), H W C image, L layers, G genes of an architecture.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import json
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,13 +16,20 @@ Arch = Any
 """An architecture: int32[G], or a pytree of int32 arrays of fixed shapes. It is data, not code."""
 
 
+Path = tuple[str, ...]
+"""Names of the modules from the top of a network down, of a parameter its own name behind them."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Pictures, standardised, and their labels: image float32[B, H, W, C], label int32[B] or None."""
+    """Pictures, standardised, float32[B, H, W, C], and the target of each: a pytree whose leaves have B rows, or None.
+
+    Classification has label int32[B].
+    """
 
     image: jax.Array
-    label: jax.Array | None
+    label: Any
 
 
 @jax.tree_util.register_dataclass
@@ -36,28 +44,79 @@ class ResponseMatrices:
     gradients: jax.Array | None
 
 
+class KernelSum(NamedTuple):
+    """sum over weight layers of finish(sum over the kernel's entries of entry(w, g)).
+
+    Attributes:
+        entry: elementwise, of the kernel W and the gradient g of the loss with respect to it; g is None unless the
+            proxy needs "kernel_gradients".
+        finish: of a layer's sum, float[] to float[].
+    """
+
+    entry: Callable[[jax.Array, Any], jax.Array]
+    finish: Callable[[jax.Array], jax.Array] = lambda total: total
+
+
 class Proxy(NamedTuple):
     """A training-free score; larger is better.
 
+    It is known by its name and settings together (`identity`): two proxies of one identity cannot stand in one call.
+    Functions in `observe`, `kernel_sums` and `prepare` are told apart by what they are, not by their names: proxies
+    that hand over the same function, or an equal one, share its values.
+
     Attributes:
         name: canonical name, as in flags and in columns of results.
-        score: `zsnas_jax.measure.measurements.Measurements` to float[]; -inf where the formula is undefined (NaN counts as that).
+        score: `zsnas_jax.measure.measurements.Measurements` to float[]; -inf where the formula is undefined (NaN counts
+            as that).
         needs: what the score takes from the shared pass, a subset of `zsnas_jax.measure.measurements.NEEDS`.
-        settings: hyper-parameters that change the score, for reports and for telling results apart.
+        settings: everything that changes the score, JSON values: hyper-parameters, and the options of the layers where
+            the proxy has its own (`zsnas_jax.proxies.with_options`).
         reference: where the formula comes from.
-        observe: statistics of the activations that the shared pass takes for it, by name: functions of float[N, ...].
-            A name stands for one function: proxies that use the same name share its values.
-        options: norm, mask and activation that belong to the score, a `zsnas_jax.nn.options.LayerOptions`; None: those
-            of the run.
+        observe: statistics of what enters activations, by the name under which `score` finds them: functions of
+            float[N, ...] to a pytree.
+        kernel_sums: sums over weight layers, by the name under which `score` finds them.
+        prepare: the network under score to the one that is measured: with other weights, pictures, options of its
+            layers, or another loss; None: as it is. Shares a pass with proxies whose `prepare` is equal.
+        undefined: when the score is -inf, for reports: "where a picture's gradient has no variance".
+        is_size: whether the score is a count that no pass changes, so that options of the layers are none of it.
     """
 
     name: str
     score: Callable[[Any], jax.Array]
     needs: frozenset[str]
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     reference: str
     observe: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({})
-    options: Any = None
+    kernel_sums: Mapping[str, KernelSum] = MappingProxyType({})
+    prepare: Callable[[Any], Any] | None = None
+    undefined: str = ""
+    is_size: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The name and the settings as one string: what tells a score from every other.
+
+        Raises:
+            ValueError: if a setting is not a JSON value.
+        """
+        try:
+            return f"{self.name} {json.dumps(dict(self.settings), sort_keys=True, allow_nan=False)}"
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"settings of proxy {self.name} are no JSON values: {error}") from error
+
+
+def check_identities(proxies: Sequence[Proxy]) -> None:
+    """Raises ValueError if two of the proxies have one identity."""
+    seen: dict[str, Proxy] = {}
+    for proxy in proxies:
+        other = seen.setdefault(proxy.identity, proxy)
+        if other is not proxy:
+            raise ValueError(
+                f"proxy {proxy.name} ({other.reference}) and proxy {proxy.name} ({proxy.reference}) have the same "
+                f"settings {dict(proxy.settings)}: give one of them another name or other settings"
+            )
+    if len(seen) < len(proxies):
+        raise ValueError(f"proxies {', '.join(proxy.name for proxy in proxies)}: one is given twice")
 
 
 class SearchSpace(NamedTuple):
@@ -72,9 +131,9 @@ class SearchSpace(NamedTuple):
         mutate: (key, arch) to an architecture that differs in one decision.
         encode: arch to its published string.
         decode: string to arch; ValueError that names the bad part.
-        make_network: num_classes to a Flax module called as module.apply(variables, image, arch); its field `options`
-            holds a `zsnas_jax.nn.options.LayerOptions`, or it is treated as a foreign module is. Where there are variants
-            it takes `variant` too.
+        make_network: num_classes to a Flax module called as module.apply(variables, image, arch). One with a field
+            `options` that holds a `zsnas_jax.nn.options.LayerOptions` applies them itself; to any other they are
+            applied from outside. Where there are variants it takes `variant` too.
         num_archs: how many architectures there are, or None where they cannot be enumerated.
         from_index: published index, int[...], to int32[..., G]; None where there is no published order.
         to_index: the inverse.
@@ -95,10 +154,15 @@ class SearchSpace(NamedTuple):
             None where the space offers none.
         num_variants: how many networks of different shapes serve the space; each is a compiled program.
         variant_of: arch to the one that serves it, int32[] below `num_variants`.
-        static: arch to the Python values with which its network is called to be built for that architecture alone,
-            as training needs it; None: the network does not offer that.
-        pieces: where shapes differ too much for variants: how the host reads a network in programs that many share, a
-            `zsnas_jax.measure.piecewise.Pieces`. Needs `num_params` and `num_flops`. None: networks run whole.
+        graph: arch to what it looks like: a `zsnas_jax.graphs.Graph`, or a list of its `Stage`s; None: it is not drawn.
+        is_dispatched: whether the network takes a traced genotype, so that one program serves all architectures of a
+            variant.
+        static: arch to the Python values with which its network is called to be built for that architecture alone, as
+            training needs it, and as the road `static` scores it; None: the network does not offer that.
+        chain: where shapes differ too much for variants: the network of an architecture as a sequence of blocks, whose
+            programs networks share by shape, a `zsnas_jax.measure.chain.Chain`. None: networks run whole.
+        is_homogeneous: whether a network of the space without norms and biases is positively homogeneous of degree one
+            in its input and in each layer, under an activation that is: then SynFlow and Phi may rescale its layers.
     """
 
     name: str
@@ -121,8 +185,11 @@ class SearchSpace(NamedTuple):
     num_choices: tuple[int, ...] | None = None
     num_variants: int = 1
     variant_of: Callable[[Arch], Any] = lambda arch: 0
+    graph: Callable[[Arch], Any] | None = None
+    is_dispatched: bool = True
     static: Callable[[Arch], Any] | None = None
-    pieces: Any = None
+    chain: Any = None
+    is_homogeneous: bool = False
 
 
 def fingerprint(arch: Arch) -> jax.Array:

@@ -16,8 +16,9 @@ from zsnas_jax import benchmarks
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import DATASETS
 from zsnas_jax.nn.initializers import INITIALIZERS
-from zsnas_jax.nn.options import ACTIVATIONS, NORMS
+from zsnas_jax.nn.options import ACTIVATIONS, NORMS, LayerOptions
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
+from zsnas_jax.scoring import PROGRAMS
 from zsnas_jax.search_spaces import SPACES
 
 FLAGS = flags.FLAGS
@@ -65,8 +66,18 @@ def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
     define_run_flags()
     define_network_flags("noise")
-    flags.DEFINE_list("proxies", ["wrcor"], f"Proxies, separated by commas, or all: {', '.join(PROXIES)}.")
+    flags.DEFINE_list(
+        "proxies",
+        ["wrcor"],
+        "Proxies, separated by commas, each with settings of its own or without (wrcor,wrcor:weighting=none,"
+        f"swap:num_samples=16,naswot:norm=ln), or all: {', '.join(PROXIES)}.",
+    )
     flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
+    flags.DEFINE_string(
+        "programs",
+        "auto",
+        f"How architectures share compiled programs: {', '.join(PROGRAMS)}; auto: as the space serves best.",
+    )
     flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
     flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
     flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
@@ -102,6 +113,11 @@ def candidates_per_step() -> int:
     if FLAGS.candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: at least 1 is needed")
     return FLAGS.candidates_per_step
+
+
+def layer_options() -> LayerOptions:
+    """Norm, mask and activation of the networks under score; part of the settings of the proxies of the run."""
+    return LayerOptions(FLAGS.norm, FLAGS.mask_rate, FLAGS.activation)
 
 
 def results_folder(stem: str, settings: Mapping[str, Any]) -> pathlib.Path:

@@ -2,21 +2,29 @@
 
     score_main                                                  # 100 random NAS-Bench-201 cells, WRCor, noise
     score_main --archs=0:1000 --dataset=cifar10 --proxies=wrcor,acor --benchmark=nasbench201.csv.gz
+    score_main --proxies=wrcor,wrcor:weighting=none,naswot:norm=ln    # proxies under settings of their own
 
-Stopped at any moment and started again with the same flags, it goes on where it was.
+Stopped at any moment and started again with the same flags, it goes on where it was. Proxies that differ in a setting,
+also in --weighting, --norm, --mask_rate or --activation, share a results folder and have a column each.
 """
 
+from collections.abc import Sequence
 import pathlib
+from typing import Any
 
 from absl import flags as absl_flags
 import numpy as np
 
 from zsnas_jax import datasets, flags, proxies, search, search_spaces, votes
-from zsnas_jax.base import SearchSpace
+from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
+from zsnas_jax.proxies.labels import label, parse
 from zsnas_jax.reports import score_report
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.scores import score_archs, scorer_for
+from zsnas_jax.runs.selection import select_archs
+from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, stored_settings
 from zsnas_jax.storage.store import ResultStore
+from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
 
@@ -42,32 +50,35 @@ def define_flags() -> None:
     )
 
 
-def _archs(space: SearchSpace, source: PictureSource, settings: ranking.ScoreSettings) -> np.ndarray:
+def _chosen(asked_votes: Sequence[Vote]) -> tuple[tuple[Proxy, ...], list[Vote]]:
+    """(the proxies of the flags and the votes' experts, each once; the votes, their experts as labels)."""
+    under: dict[str, Any] = {"weighting": FLAGS.weighting, "options": flags.layer_options()}
+    chosen = {proxy.identity: proxy for proxy in proxies.make_proxies(FLAGS.proxies, **under)}
+    experts = {name: parse(name, **under) for vote in asked_votes for name in vote.experts}
+    chosen |= {proxy.identity: proxy for proxy in experts.values() if proxy.identity not in chosen}
+    labelled = [votes.with_experts(vote, [label(experts[name]) for name in vote.experts]) for vote in asked_votes]
+    return tuple(chosen.values()), labelled
+
+
+def _archs(space: SearchSpace, source: PictureSource, settings: ScoreSettings) -> np.ndarray:
     """The architectures that the flags name, within the limits."""
     limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
     if set(limits.values()) == {None}:
-        return ranking.select_archs(space, FLAGS.archs, FLAGS.seed)
-    image_size = ranking.fixed_batch(settings, source).image.shape[1]
+        return select_archs(space, FLAGS.archs, FLAGS.seed)
+    image_size = fixed_batch(settings, source).image.shape[1]
     within = search.constrained(space, **limits, num_classes=source.num_classes, image_size=image_size)
-    return ranking.select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True)
+    return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True)
 
 
 def main() -> None:
     """Reads the flags, scores, writes the results."""
     flags.configure()
     space = search_spaces.make_space(FLAGS.space)
-    asked_votes = [votes.make_vote(name, FLAGS.vote_method) for name in FLAGS.votes]
-    names = proxies.expand(FLAGS.proxies)
-    names += list(dict.fromkeys(e for vote in asked_votes for e in vote.experts if e not in names))
-    chosen = proxies.make_proxies(names, weighting=FLAGS.weighting)
-    settings = ranking.ScoreSettings(
+    chosen, asked_votes = _chosen([votes.make_vote(name, FLAGS.vote_method) for name in FLAGS.votes])
+    settings = ScoreSettings(
         batch_size=FLAGS.batch_size,
         augment=FLAGS.augment,
         init=FLAGS.init,
-        norm=FLAGS.norm,
-        mask_rate=FLAGS.mask_rate,
-        activation=FLAGS.activation,
-        weighting=FLAGS.weighting,
         repeats=FLAGS.repeats,
         resample=FLAGS.resample,
         seed=FLAGS.seed,
@@ -79,22 +90,20 @@ def main() -> None:
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
-    candidates = flags.candidates_per_step()
-    stored = ranking.stored_settings(settings, space, source, FLAGS.dataset)
+    how: dict[str, Any] = {"candidates_per_step": flags.candidates_per_step(), "programs": FLAGS.programs}
+    programs = scorer_for(space, chosen, source, settings, **how).programs  # or says what is wrong, now
+    stored = stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
-        matrix, times = ranking.score_archs(
-            store, space, archs, chosen, source, settings, candidates_per_step=candidates
-        )
-        scores = {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}
-        run = times._asdict() | {"candidates_per_step": candidates}
-        hyper = {proxy.name: proxy.settings for proxy in chosen}
-        failures = {proxy.name: store.failures(proxy.name) for proxy in chosen}
+        matrix, times = score_archs(store, space, archs, chosen, source, settings, **how)
+        scored_by: dict[str, Proxy | Vote] = {label(proxy): proxy for proxy in chosen}
+        failures = {label(proxy): store.failures(proxy) for proxy in chosen}
+        scores = dict(zip(scored_by, matrix.T, strict=True))
         for vote in asked_votes:
-            scores[vote.name] = votes.vote(vote, scores)
-            hyper[vote.name] = vote._asdict()
+            scores[vote.name], scored_by[vote.name] = votes.vote(vote, scores), vote
         diagnoses = score_report.diagnose(space, archs, scores, truth)
-        summary = score_report.make_report(space, archs, scores, stored, hyper, run, truth, diagnoses, failures)
+        run = times._asdict() | how | {"programs": programs}
+        summary = score_report.make_report(space, archs, scores, stored, scored_by, run, truth, diagnoses, failures)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
     print(score_report.as_text(summary))
     print(f"\nwritten: {out}/ {', '.join(written)}")

@@ -5,9 +5,11 @@
     search_main --strategy=reinforce --dataset=cifar10 --proxies=swap --params_limit=1e6 --benchmark=nasbench201.csv.gz
 
 Stopped at any moment and started again with the same flags, it goes on where it was; with a larger --num_seeds a
-finished search goes on with the seeds that are missing.
+finished search goes on with the seeds that are missing. Searches that differ only in what they go by (--proxies with
+their settings, --vote) can share a folder, given as --out, and its scores; the reports there are of the last.
 """
 
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -15,14 +17,17 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import benchmarks, datasets, flags, proxies, scoring, search, search_spaces, votes
-from zsnas_jax.base import SearchSpace
+from zsnas_jax import benchmarks, datasets, flags, proxies, search, search_spaces, votes
+from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
 from zsnas_jax.nn.initializers import INITIALIZERS
-from zsnas_jax.reports import search_report
+from zsnas_jax.proxies.labels import label
+from zsnas_jax.reports import score_report, search_report
 from zsnas_jax.reports.search_task import Task, find_truth
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.scores import score_archs, scorer_for
+from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings
+from zsnas_jax.scoring import Scorer
 from zsnas_jax.search import seeds
 from zsnas_jax.votes import Vote
 
@@ -30,6 +35,7 @@ FLAGS = absl_flags.FLAGS
 LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
+_OF_PROXIES = ("weighting", "norm", "mask_rate", "activation")
 
 
 def define_flags() -> None:
@@ -48,9 +54,11 @@ def define_flags() -> None:
         "scores",
         None,
         "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
-        "columns are what --proxies and --vote name.",
+        "columns are what --proxies and --vote name, settings included.",
     )
-    absl_flags.DEFINE_integer("chunk", 0, "Steps between two commits; 0: 32, of mobilenetv2 1, in a table 250.")
+    absl_flags.DEFINE_integer(
+        "chunk", 0, "Steps between two commits; 0: 32, 1 where programs are chained or static, in a table 250."
+    )
 
 
 class Plan(NamedTuple):
@@ -58,23 +66,34 @@ class Plan(NamedTuple):
 
     Attributes:
         space: within the limits.
-        experts: names of the scores that are computed or looked up.
+        proxies: those of a live search; none where scores are looked up.
+        experts: labels of the scores that are computed, or the columns that are looked up.
         vote: how they are put together; None: there is one.
         strategy: how architectures are picked.
         table: benchmark with the scores, or None: live.
         source: pictures of a live search, or None.
+        scorer: of a live search, or None.
         task: what the report needs.
         settings: what the results folder is bound to.
+        judge: what the search goes by.
     """
 
     space: SearchSpace
+    proxies: tuple[Proxy, ...]
     experts: tuple[str, ...]
     vote: Vote | None
     strategy: search.SearchStrategy
     table: benchmarks.TabularBenchmark | None
     source: PictureSource | None
+    scorer: Scorer | None
     task: Task
     settings: dict[str, Any]
+    judge: dict[str, Any]
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether the scores of a live search cannot be traced inside it."""
+        return self.scorer is not None and self.scorer.programs != "dispatched"
 
     @property
     def is_sum(self) -> bool:
@@ -84,7 +103,7 @@ class Plan(NamedTuple):
 
 def _judges() -> tuple[tuple[str, ...], Vote | None]:
     """(names of the scores, how they are put together)."""
-    names = tuple(FLAGS.proxies)
+    names = tuple(proxies.expand(FLAGS.proxies))
     if FLAGS.vote:
         vote = votes.make_vote(FLAGS.vote)
         if FLAGS["proxies"].present and set(names) != set(vote.experts):
@@ -96,21 +115,12 @@ def _judges() -> tuple[tuple[str, ...], Vote | None]:
     return names, None
 
 
-def _scoring_settings() -> ranking.ScoreSettings:
+def _scoring_settings() -> ScoreSettings:
     for name, allowed in _ONE_BY_ONE.items():
         value = FLAGS[name].value
         if value not in allowed:
             raise ValueError(f"{name} is {value}: a search scores each architecture once, one after another")
-    return ranking.ScoreSettings(
-        batch_size=FLAGS.batch_size,
-        augment=FLAGS.augment,
-        init=FLAGS.init,
-        norm=FLAGS.norm,
-        mask_rate=FLAGS.mask_rate,
-        activation=FLAGS.activation,
-        weighting=FLAGS.weighting,
-        seed=FLAGS.seed,
-    )
+    return ScoreSettings(batch_size=FLAGS.batch_size, augment=FLAGS.augment, init=FLAGS.init, seed=FLAGS.seed)
 
 
 def _check_numbers() -> None:
@@ -138,6 +148,12 @@ def _strategy(space: SearchSpace, num_experts: int) -> search.SearchStrategy:
 
 def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.TabularBenchmark, tuple[str, ...]]:
     """(the table of scores, the full names of the experts' columns)."""
+    for name in _OF_PROXIES:
+        if FLAGS[name].value != FLAGS[name].default:
+            value = FLAGS[name].value
+            raise ValueError(
+                f"{name} is {value!r}: scores are looked up in a table, by the columns that --proxies names"
+            )
     table = benchmarks.open_benchmark(FLAGS.scores)
     if table.space != space.name:
         raise ValueError(f"scores {FLAGS.scores} are of space {table.space}, the search is of {space.name}")
@@ -147,33 +163,37 @@ def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.Tab
 def _plan() -> Plan:
     """Everything that can be wrong is found here."""
     _check_numbers()
-    scoring, (experts, vote) = _scoring_settings(), _judges()
+    scoring, (names, vote) = _scoring_settings(), _judges()
     whole = search_spaces.make_space(FLAGS.space)
-    table, source = None, None
+    table, source, scorer, chosen = None, None, None, tuple[Proxy, ...]()
     if FLAGS.scores:
-        table, experts = _table(whole, experts)
+        table, experts = _table(whole, names)
         classes = FLAGS.num_classes or NUM_CLASSES.get(FLAGS.dataset, 10)
         image_size = 16 if FLAGS.dataset == "imagenet16_120" else 32
         bound: dict[str, Any] = {"space": whole.name, "seed": scoring.seed, "scores": table.name}
         bound |= {"scores_sha256": table.checksum}
     else:
-        proxies.make_proxies(experts)
+        chosen = proxies.make_proxies(names, weighting=FLAGS.weighting, options=flags.layer_options())
+        experts = tuple(map(label, chosen))
         source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
-        classes, image_size = source.num_classes, ranking.fixed_batch(scoring, source).image.shape[1]
-        bound = ranking.stored_settings(scoring, whole, source, FLAGS.dataset)
+        classes, image_size = source.num_classes, fixed_batch(scoring, source).image.shape[1]
+        bound = stored_settings(scoring, whole, source, FLAGS.dataset)
+        scorer = scorer_for(whole, chosen, source, scoring, programs=FLAGS.programs)  # or says what is wrong
     limits: dict[str, Any] = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
     sizes: dict[str, Any] = {"num_classes": classes, "image_size": image_size}
     rows = search.allowed_rows(whole, **limits, **sizes)
     space = search.constrained(whole, **limits, rows=rows, **sizes)
+    vote = vote and votes.with_experts(vote, experts)
     is_sum = vote is not None and vote.method == "z_score_sum"
     strategy = _strategy(space, 1 if is_sum else len(experts))
     benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
     truth = find_truth(benchmark, column, whole, FLAGS.dataset, rows) if benchmark else None
     scores = vote.name if vote else experts[0]
-    own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures}
-    own |= {"judged_by": scores, "experts": list(experts), "weights": vote and vote.weights} | limits
+    own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures} | limits
+    judge: dict[str, Any] = {"scores": scores, "experts": [proxy.identity for proxy in chosen] or list(experts)}
+    judge |= {"method": vote and vote.method, "weights": vote and vote.weights}
     task = Task(whole, (scores,) if is_sum or not vote else experts, classes, image_size, truth)
-    return Plan(space, experts, vote, strategy, table, source, task, bound | own)
+    return Plan(space, chosen, experts, vote, strategy, table, source, scorer, task, bound | own, judge)
 
 
 def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
@@ -183,26 +203,32 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
         columns = np.stack([plan.table.columns[name] for name in plan.experts], axis=1)
         score_fn = search.table_scores(plan.space, columns)
     else:
-        assert plan.source is not None
-        weight_key, _ = ranking.seed_keys(settings.seed)  # as score_main, whose scores these are
-        own: dict[str, Any] = {"num_classes": plan.source.num_classes, "initializer": INITIALIZERS[settings.init]}
-        own["options"], batch = settings.options, ranking.fixed_batch(settings, plan.source)
-        what = weight_key, plan.task.space, proxies.make_proxies(plan.experts, weighting=settings.weighting)
-        if plan.space.pieces:
-            score_fn = search.host_scores(scoring.make_scorer(*what, **own), batch)
+        assert plan.source is not None and plan.scorer is not None
+        batch = fixed_batch(settings, plan.source)
+        if plan.is_on_host:
+            score_fn = search.host_scores(plan.scorer, batch)
         else:
-            score_fn = search.live_scores(*what, batch, **own)
+            weight_key, _ = seed_keys(settings.seed)  # as score_main, whose scores these are
+            own: dict[str, Any] = {"num_classes": plan.source.num_classes, "initializer": INITIALIZERS[settings.init]}
+            score_fn = search.live_scores(weight_key, plan.task.space, plan.proxies, batch, **own)
     if not plan.is_sum:
         return score_fn
     assert plan.vote is not None
     keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
-    archs = jax.jit(jax.vmap(plan.space.sample))(keys)
+    archs = np.asarray(jax.jit(jax.vmap(plan.space.sample))(keys))
     if plan.source:
-        chosen = proxies.make_proxies(plan.experts, weighting=settings.weighting)
-        reference, _ = ranking.score_archs(store, plan.task.space, np.asarray(archs), chosen, plan.source, settings)
+        what = plan.task.space, archs, plan.proxies, plan.source, settings
+        reference, _ = score_archs(store, *what, programs=FLAGS.programs)
     else:
         reference = np.asarray(jax.jit(jax.vmap(score_fn))(archs))
     return search.z_score_sum(score_fn, reference, plan.vote.weights)
+
+
+def _stored_as(plan: Plan) -> tuple[Proxy | Vote, ...]:
+    """What the store knows the scores of a search under; nothing where they are looked up."""
+    if not plan.proxies:
+        return ()
+    return (plan.vote,) if plan.vote and plan.is_sum else plan.proxies
 
 
 def main() -> None:
@@ -211,7 +237,8 @@ def main() -> None:
         FLAGS["num_devices"].parse(1)  # one architecture at a time, with every thread
     flags.configure()
     plan = _plan()
-    out = flags.results_folder(f"search-{plan.settings['space']}-{plan.settings['strategy']}", plan.settings)
+    stem = f"search-{plan.settings['space']}-{plan.settings['strategy']}"
+    out = flags.results_folder(stem, plan.settings | {"judge": plan.judge})
     is_live = plan.table is None
     with seeds.SearchStore(out, plan.settings) as store:
         running = seeds.Search(
@@ -219,20 +246,23 @@ def main() -> None:
             space=plan.space,
             strategy=plan.strategy,
             score_fn=_score_fn(plan, store),
-            experts=plan.task.experts if is_live else (),
+            experts=_stored_as(plan),
             num_steps=FLAGS.num_architectures,
-            chunk=FLAGS.chunk or (TABLE_CHUNK if not is_live else HOST_CHUNK if plan.space.pieces else LIVE_CHUNK),
+            chunk=FLAGS.chunk or (TABLE_CHUNK if not is_live else HOST_CHUNK if plan.is_on_host else LIVE_CHUNK),
             group_size=1 if is_live else TABLE_GROUP,
+            judge=json.dumps(plan.judge, sort_keys=True),
+            is_on_host=plan.is_on_host,
         )
         explored, num_now = seeds.run_seeds(store, running, FLAGS.num_seeds)
         described = {name: plan.settings[name] for name in ("strategy", *plan.strategy.settings, "num_architectures")}
-        described |= {"scores": plan.settings["judged_by"], "vote": plan.vote and plan.vote._asdict()}
+        described |= {"scores": plan.judge["scores"], "vote": plan.vote and plan.vote._asdict()}
+        described |= {"proxies": {label(proxy): score_report.describe(proxy) for proxy in plan.proxies}}
         run: dict[str, Any] = {
             "num_explored_now": num_now,
             "num_scored": int(explored.is_new.sum()),
             "chunk": running.chunk,
         }
-        run["how"] = "computed" if is_live else "looked up"
+        run |= {"how": "computed", "programs": plan.scorer.programs} if plan.scorer else {"how": "looked up"}
         made = search_report.make_report(plan.task, explored, plan.settings, described, run)
         written = search_report.write_all(out, plan.task, explored, made, is_live)
     print(search_report.as_text(made))

@@ -85,7 +85,12 @@ def _recipe(space: SearchSpace) -> Recipe:
     given: dict[str, Any] = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     if "augmentations" in given:
         given["augmentations"] = tuple(name for name in given["augmentations"] if name)
-    return dataclasses.replace(training.find_recipe(FLAGS.recipe or _RECIPE_OF[space.name]), **given)
+    name = FLAGS.recipe or _RECIPE_OF.get(space.name)
+    if name is None:
+        raise ValueError(
+            f"space {space.name} has no recipe of its own: give --recipe, allowed are {', '.join(training.RECIPES)}"
+        )
+    return dataclasses.replace(training.find_recipe(name), **given)
 
 
 def _data(source: PictureSource) -> Data:

@@ -17,7 +17,7 @@ Zero-Shot Neural Architecture Search with Weighted Response Correlation" (SPW, S
 from collections.abc import Callable, Mapping, Sequence
 import functools
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,12 @@ class Vote(NamedTuple):
     weights: tuple[float, ...] | None
     experimental: bool
     reference: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tells the scores of a vote from those of another of its name, JSON values."""
+        weights = None if self.weights is None else list(self.weights)
+        return {"experts": list(self.experts), "method": self.method, "weights": weights}
 
 
 VOTES: Mapping[str, Vote] = MappingProxyType(
@@ -116,6 +122,20 @@ def _parse(name_or_experts: str | Sequence[str]) -> tuple[Vote | None, tuple[str
     if separator not in text:
         raise ValueError(f"unknown vote {text!r}: allowed are {', '.join(VOTES)}, or experts joined by commas or +")
     return None, tuple(part.strip() for part in text.split(separator))
+
+
+def with_experts(vote: Vote, experts: Sequence[str]) -> Vote:
+    """The vote of other scores: those of its experts under the settings of a run, by their labels.
+
+    Args:
+        vote: whose name stays.
+        experts: a label for each of its experts.
+
+    Raises:
+        ValueError: if two are the same.
+    """
+    _check(tuple(experts), vote.method, vote.weights)
+    return vote._replace(experts=tuple(experts))
 
 
 def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:

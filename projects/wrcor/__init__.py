@@ -1,1 +1,1 @@
-"""The WRCor paper's tables, computed and held against its figures. `reproduce_main` runs it."""
+"""The WRCor paper's tables, computed and held against its figures; run from a clone, see README.md."""

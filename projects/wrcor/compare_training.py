@@ -1,18 +1,19 @@
 """Sets runs of train_main beside each other: their curves in one picture, their ends in a table.
 
     for arch in 13714 6571 13421; do
-      train_main --arch=$arch --dataset=../shared/data/cifar10_subset.npz --test_every=5 \
-        --benchmark=../shared/data/nasbench201.csv.gz --benchmark_column=cifar10_test_200 --out=results/train/$arch
+      train_main --arch=$arch --dataset=cifar10.npz --test_every=5 --benchmark=nasbench201.csv.gz \
+        --benchmark_column=cifar10_test_200 --out=results/train/$arch
     done
-    python -m projects.wrcor.compare_training --out=benchmarks/training results/train/13714 results/train/6571 results/train/13421
+    python -m projects.wrcor.compare_training --out=results/training results/train/*
 
-Nine minutes on one H100, the three runs beside each other.
+Run it in a clone of the repository. Nine minutes on one H100, the three runs beside each other.
 """
 
 from collections.abc import Mapping
 import csv
 import json
 import pathlib
+import sys
 from typing import Any
 
 from absl import app, flags
@@ -23,7 +24,11 @@ from zsnas_jax.reports import documents, plots
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out", "results/training", "Folder of curves.png, metrics.csv and RESULTS.md.")
+
+
+def define_flags() -> None:
+    """The flag of this script; its arguments are the folders."""
+    flags.DEFINE_string("out", "results/training", "Folder of curves.png, metrics.csv and RESULTS.md.")
 
 
 def read_rows(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -52,7 +57,7 @@ def main(argv: list[str]) -> None:
     """Reads the folders, writes the comparison."""
     folders = [pathlib.Path(argument) for argument in argv[1:]]
     if not folders:
-        raise app.UsageError("give the folders of runs")
+        raise ValueError("give the folders of runs")
     reports = [json.loads((folder / "report.json").read_text()) for folder in folders]
     runs = {folder.name: read_rows(folder) for folder in folders}
     table = [summarise(name, made, rows) for made, (name, rows) in zip(reports, runs.items(), strict=True)]
@@ -60,16 +65,19 @@ def main(argv: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     plots.learning_curves(out / "curves.png", runs)
     documents.write_csv(out / "metrics.csv", [{"run": name} | row for name, rows in runs.items() for row in rows])
-    own = reports[0]["settings"]
-    said = ", ".join(f"{name} {value}" for name, value in own["recipe"].items() if name != "source")
-    text = "# Cells trained side by side\n\nWritten by `-m projects.wrcor.compare_training` from "
-    text += (
-        f"{own['num_examples']:,} pictures of `{pathlib.Path(own['dataset']).name}`, seed {own['seed']}: {said}.\n\n"
-    )
+    settings = reports[0]["settings"]
+    said = ", ".join(f"{name} {value}" for name, value in settings["recipe"].items() if name != "source")
+    text = "# Cells trained side by side\n\nWritten by `python -m projects.wrcor.compare_training` from "
+    pictures = f"{settings['num_examples']:,} pictures of `{pathlib.Path(settings['dataset']).name}`"
+    text += f"{pictures}, seed {settings['seed']}: {said}.\n\n"
     text += f"{documents.markdown_table(table)}\n\n![Learning curves](curves.png)\n"
     files.write_text(out / "RESULTS.md", text)
     print(documents.markdown_table(table))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    define_flags()
+    try:
+        app.run(main)
+    except (ValueError, OSError) as error:
+        sys.exit(f"compare_training: error: {error}")

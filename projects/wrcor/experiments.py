@@ -1,25 +1,26 @@
-"""Holds proxies and votes, published and experimental, against NAS-Bench-201 on all three data sets.
+"""Measures proxies and votes, published and experimental, by NAS-Bench-201's accuracies on all three data sets.
 
-    python -m projects.wrcor.experiments --benchmark=../shared/data/nasbench201.csv.gz --scores=benchmarks/nasbench201_scores.npz
-    python -m projects.wrcor.experiments --benchmark=... --samples --cifar10=../shared/data/cifar10_subset.npz
+    python -m projects.wrcor.experiments --benchmark=nasbench201.csv.gz
+    python -m projects.wrcor.experiments --benchmark=nasbench201.csv.gz --samples --cifar10=cifar10.npz
 
-The first judges scores that exist, of the cells that every column has. The second scores two fixed
-disjoint samples of 1,000 cells with three batches and initialisations each (about an hour; resumable). For every score:
-Spearman's rho, mean accuracy of the top 10 and top 100, rank of the cell whose six edges are 1x1 convolutions, and the
-regret of the best-scored cell.
+The first takes the scores that the package ships, or another table (--scores), of the cells that every column has, in
+half a minute. The second scores two fixed disjoint samples of 1,000 cells with three batches and initialisations each
+(about an hour; it goes on where it was stopped). For every score: Spearman's rho, mean accuracy of the top 10 and top
+100, rank of the cell whose six edges are 1x1 convolutions, and the regret of the best-scored cell.
 """
 
 from collections.abc import Mapping
 import pathlib
 
-from absl import app
 from absl import flags as absl_flags
 import numpy as np
 
-from projects.wrcor.judges import DERIVED, with_derived
+from projects.wrcor.experts import DERIVED, with_derived
 from zsnas_jax import benchmarks, datasets, flags, proxies, search_spaces, votes
 from zsnas_jax.reports import documents, metrics
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs import scores as run_scores
+from zsnas_jax.runs.selection import select_archs
+from zsnas_jax.runs.settings import ScoreSettings, stored_settings
 from zsnas_jax.storage import files
 from zsnas_jax.storage.store import ResultStore
 
@@ -37,6 +38,18 @@ VOTES = ("zerocost", "spw", "sjw", "quintet", "trio")
 TRIO = votes.make_vote(("gcor_first5", "wrcor", "log_params"), "z_score_sum", (2.0, 1.0, 0.5))._replace(name="trio")
 
 
+def define_flags() -> None:
+    """The flags of this script."""
+    flags.define_run_flags()
+    absl_flags.DEFINE_string(
+        "scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz."
+    )
+    absl_flags.DEFINE_string("archs", "all", "Which cells of the table: as in score_main.")
+    absl_flags.DEFINE_bool("samples", False, "Score the fixed samples instead of taking a table.")
+    absl_flags.DEFINE_string("cifar10", "cifar10", "Pictures of the samples.")
+    absl_flags.DEFINE_string("document", None, "Where to write the table.")
+
+
 def with_votes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scores float[A] by name, and those of the logarithms and votes that can be made of them."""
     find = with_derived(scores.get)
@@ -46,7 +59,7 @@ def with_votes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return scores | made
 
 
-def judge(scores: np.ndarray, accuracies: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, dict[str, float]]:
+def measure(scores: np.ndarray, accuracies: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, dict[str, float]]:
     """By data set: rho, tops and regret in percent; the rank of the all-1x1 cell (1 is best) where it is among them."""
     scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(-scores, kind="stable")
@@ -63,10 +76,10 @@ def judge(scores: np.ndarray, accuracies: Mapping[str, np.ndarray], index: np.nd
     return rows
 
 
-def as_table(judged: Mapping[str, list[dict[str, dict[str, float]]]]) -> str:
+def as_table(measured: Mapping[str, list[dict[str, dict[str, float]]]]) -> str:
     """Rows by score; over several draws the mean and, in brackets, the lowest and the highest rho."""
     rows = []
-    for name, draws in judged.items():
+    for name, draws in measured.items():
         row = {"score": name}
         for dataset in TRUTHS:
             rho = [draw[dataset]["rho"] for draw in draws]
@@ -87,7 +100,7 @@ def _existing() -> tuple[dict[str, np.ndarray], np.ndarray]:
     columns = {name: np.asarray(column, np.float64) for name, column in table.columns.items()}
     there = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
     space = search_spaces.make_space("nasbench201")
-    there[np.setdiff1d(np.arange(len(there)), space.to_index(ranking.select_archs(space, FLAGS.archs)))] = False
+    there[np.setdiff1d(np.arange(len(there)), space.to_index(select_archs(space, FLAGS.archs)))] = False
     return {name: column[there] for name, column in columns.items()}, np.flatnonzero(there)
 
 
@@ -96,40 +109,33 @@ def _sampled(draw: int, sample: int) -> tuple[dict[str, np.ndarray], np.ndarray]
     space = search_spaces.make_space("nasbench201")
     everything = np.random.default_rng(2026).permutation(space.num_archs)
     index = np.sort(everything[sample * SAMPLE_SIZE : (sample + 1) * SAMPLE_SIZE])
-    settings = ranking.ScoreSettings(seed=100 + draw)
+    settings = ScoreSettings(seed=100 + draw)
     source = datasets.load(FLAGS.cifar10, None, None)
-    stored = ranking.stored_settings(settings, space, source, pathlib.Path(FLAGS.cifar10).stem)
+    stored = stored_settings(settings, space, source, pathlib.Path(FLAGS.cifar10).stem)
     chosen = proxies.make_proxies(SCORED.split(","))
     with ResultStore(pathlib.Path(FLAGS.out or "results/experiments") / f"draw{draw}", stored) as store:
-        matrix, _ = ranking.score_archs(store, space, np.asarray(space.from_index(index)), chosen, source, settings)
+        matrix, _ = run_scores.score_archs(store, space, np.asarray(space.from_index(index)), chosen, source, settings)
     return {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}, index
 
 
-def main(_: list[str]) -> None:
-    """Judges and writes."""
+def main() -> None:
+    """Measures and writes."""
     flags.configure()
     table = benchmarks.open_benchmark(FLAGS.benchmark)
     draws = [(d, s) for s in range(NUM_SAMPLES) for d in range(NUM_DRAWS)] if FLAGS.samples else [None]
-    judged: dict[str, list[dict[str, dict[str, float]]]] = {}
+    measured: dict[str, list[dict[str, dict[str, float]]]] = {}
     for draw in draws:
         scores, index = _sampled(*draw) if draw else _existing()
         accuracies = {dataset: table.lookup(column, index) for dataset, column in TRUTHS.items()}
         for name, values in with_votes(scores).items():
-            judged.setdefault(name, []).append(judge(values, accuracies, index))
+            measured.setdefault(name, []).append(measure(values, accuracies, index))
     heading = f"{len(index)} cells, {len(draws)} draws. Accuracies and regret in percent, by data set."
-    text = f"{heading}\n\n{as_table(judged)}\n"
+    text = f"{heading}\n\n{as_table(measured)}\n"
     print(text)
     if FLAGS.document:
         files.write_text(FLAGS.document, text)
 
 
 if __name__ == "__main__":
-    flags.define_run_flags()
-    absl_flags.DEFINE_string(
-        "scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz."
-    )
-    absl_flags.DEFINE_string("archs", "all", "Which cells of the table: as in score_main.")
-    absl_flags.DEFINE_bool("samples", False, "Score the fixed samples instead of judging a table.")
-    absl_flags.DEFINE_string("cifar10", "cifar10", "Pictures of the samples.")
-    absl_flags.DEFINE_string("document", None, "Where to write the table.")
-    app.run(main)
+    define_flags()
+    flags.run(main, __doc__)

@@ -57,16 +57,16 @@ NAMES: Mapping[str, str] = MappingProxyType(
 )
 """A row of Tables 2 and 4 to 7 to a proxy, a vote, or `VALIDATION_ACCURACY` (of one seed after 12 epochs)."""
 
-WEIGHTINGS: Mapping[str, str] = MappingProxyType(
+WEIGHTED: Mapping[str, str] = MappingProxyType(
     {
-        "no (RCor)": "none",
-        "linear": "linear",
-        "quad": "quad",
-        "expb2t (WRCor)": "expb2t",
-        "expt2b": "expt2b",
+        "no (RCor)": "rcor",
+        "linear": "wrcor:weighting=linear",
+        "quad": "wrcor:weighting=quad",
+        "expb2t (WRCor)": "wrcor",
+        "expt2b": "wrcor:weighting=expt2b",
     }
 )
-"""A row of Table 3 to a weighting of WRCor."""
+"""A row of Table 3 to the label of a proxy."""
 
 _DIFFERENCE = "a difference of printed figures"
 _OTHER_SPACE = "Table 7 is of two spaces, in `projects.wrcor.table7`, and has a difference of printed figures"
@@ -76,7 +76,16 @@ NOT_COVERED: Mapping[tuple[int, str], str] = MappingProxyType(
         **{(7, column): _OTHER_SPACE for column in ("NB101", "NB201", r"$ \Delta $")},
     }
 )
-"""(table, column) to why `projects.wrcor.tables` has no figure of ours for it."""
+"""(table, column) to why `projects.wrcor.layout` has no figure of ours for it."""
+
+
+_TITLES = MappingProxyType({score: row for row, score in NAMES.items()})
+
+
+def title(score: str) -> str:
+    """The paper's name of a score: "WRCor", "SJW" of "sjw:flipped"; our own where it has none."""
+    stem = score.partition(":")[0]
+    return _TITLES.get(stem, stem)
 
 
 @functools.cache

@@ -1,14 +1,16 @@
 """Computes the WRCor paper's Tables 2 to 9 and writes them beside the paper's figures.
 
-    reproduce_main --table=3 --num_architectures=100 --benchmark=nasbench201.csv.gz
-    reproduce_main --benchmark=nasbench201.csv.gz --suite_zero=nasbench201_suite_zero_cifar10.csv.gz
-    reproduce_main --table=9 --benchmark=nasbench201.csv.gz
-    reproduce_main --table=7,8 --benchmark=nasbench201.csv.gz --nasbench101=nasbench_only108.tfrecord
+    python -m projects.wrcor.reproduce_main --table=9 --benchmark=nasbench201.csv.gz
+    python -m projects.wrcor.reproduce_main --table=3 --num_architectures=100 --benchmark=nasbench201.csv.gz
+    python -m projects.wrcor.reproduce_main --benchmark=nasbench201.csv.gz --cifar10=cifar10.npz
+    python -m projects.wrcor.reproduce_main --table=7,8 --benchmark=nasbench201.csv.gz \
+      --nasbench101=nasbench_only108.tfrecord
 
-Tables 2 to 4 take the first 1,000 indices of NAS-Bench-201, 5 and 6 the first 300; Table 7 the first 1,000 of
-NAS-Bench-101, which is a job of hours; Table 9 searches the shipped scores, in a minute or two, and Table 8 what
-Table 7 has scored. Each is written to --out (default results/reproduce) as Markdown and CSV, and again whenever a part
-of it is done. Stopped at any moment and started again with the same flags, it goes on where it was.
+Run it in a clone of the repository; projects/wrcor/README.md says more. Tables 2 to 4 take the first 1,000 indices of
+NAS-Bench-201, 5 and 6 the first 300; Table 7 the first 1,000 of NAS-Bench-101, which is a job of hours; Table 9
+searches the shipped scores, in a minute or two, and Table 8 what Table 7 has scored. Each is written to --out (default
+results/reproduce) as Markdown and CSV, and again whenever a part of it is done. Stopped at any moment and started again
+with the same flags, it goes on where it was.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,18 +21,17 @@ from typing import NamedTuple
 
 from absl import flags as absl_flags
 
-from projects.wrcor import agreement, nasbench101, study, table7, table8, table9
-from projects.wrcor import tables as paper_tables
-from projects.wrcor.materials import Materials, Pictures, open_pictures
+from projects.wrcor import layout, nasbench101_truth, table7, table8, table9, tables_2_to_6
+from projects.wrcor.inputs import Inputs
+from projects.wrcor.layout import Run, Table
+from projects.wrcor.pictures import Pictures, open_pictures
 from projects.wrcor.searches import SearchSettings
-from projects.wrcor.suite_zero import from_suite_zero
 from zsnas_jax import benchmarks, flags, search_spaces
-from zsnas_jax.reports import score_report
-from zsnas_jax.runs.ranking import ScoreSettings
+from zsnas_jax.runs.settings import ScoreSettings
 
 FLAGS = absl_flags.FLAGS
-LATER = (7, 8, 9)
-"""The tables that have rooms of their own."""
+TABLES = (*layout.TABLES, 7, 8, 9)
+"""Those that can be asked for."""
 
 Groups = Sequence[Sequence[str]]
 
@@ -51,25 +52,24 @@ _NONE = "none"
 def define_flags() -> None:
     """The flags of this binary."""
     flags.define_run_flags()
-    usual = [str(number) for number in paper_tables.TABLES]
-    absl_flags.DEFINE_list("table", usual, f"Which tables, of {', '.join(_known())}; empty: none.")
+    usual = [str(number) for number in layout.TABLES]
+    absl_flags.DEFINE_list("table", usual, f"Which tables, of {', '.join(map(str, TABLES))}.")
     absl_flags.DEFINE_integer(
         "num_architectures",
         0,
         "The first so many indices; 0: 1,000, but 300 in 5 and 6. In 8 and 9: that a search explores.",
     )
-    for dataset in paper_tables.DATASETS:
+    for dataset in layout.DATASETS:
         absl_flags.DEFINE_string(
             dataset,
             dataset,
             f"Pictures for {dataset}: a data set's name, the path of an .npz, or none to leave it out.",
         )
-    absl_flags.DEFINE_bool("slow", True, f"Whether to score {' and '.join(paper_tables.SLOW)}, which take hours.")
-    absl_flags.DEFINE_string("suite_zero", None, "CSV of NAS-Bench-Suite-Zero's proxies, to compare our ranks with.")
+    absl_flags.DEFINE_bool("slow", True, f"Whether to score {' and '.join(layout.SLOW)}, which take hours.")
     absl_flags.DEFINE_string(
         "scores",
         "nasbench201_scores",
-        "Scores of NAS-Bench-201 that Table 9 searches, and 7 shows where it lacks own ones: as of --benchmark.",
+        "Scores of NAS-Bench-201 that Table 9 searches, and 7 shows where its own runs lack them: as of --benchmark.",
     )
     absl_flags.DEFINE_integer("num_seeds", 100, "Tables 8 and 9: how often each search runs.")
     absl_flags.DEFINE_string(
@@ -83,18 +83,13 @@ def define_flags() -> None:
     absl_flags.DEFINE_list("live_reports", [], "Table 8: report.json of live searches of NAS-Bench-101 by search_main.")
 
 
-def _known() -> list[str]:
-    """The tables, as flags say them."""
-    return [*map(str, paper_tables.TABLES), *map(str, LATER)]
-
-
 def _numbers() -> list[int]:
     """The tables that are asked for."""
     for text in FLAGS.table:
-        if text not in _known():
-            raise ValueError(f"table {text!r}: allowed are {', '.join(_known())}")
-    if not FLAGS.table and not FLAGS.suite_zero:
-        raise ValueError("no table is asked for: give --table, or --suite_zero")
+        if text not in map(str, TABLES):
+            raise ValueError(f"table {text!r}: allowed are {', '.join(map(str, TABLES))}")
+    if not FLAGS.table:
+        raise ValueError(f"no table is asked for: allowed are {', '.join(map(str, TABLES))}")
     return [int(text) for text in dict.fromkeys(FLAGS.table)]
 
 
@@ -116,43 +111,31 @@ def _pictures(dataset: str, value: str, data_dir: str | None) -> Pictures:
 def _nasbench101(path: str | None, valid_path: str | None) -> benchmarks.TabularBenchmark:
     if path is None:
         raise ValueError("tables 7 and 8 need --nasbench101, the published .tfrecord or an .npz of its test accuracy")
-    return nasbench101.open_truth(path, valid_path)
+    return nasbench101_truth.open_truth(path, valid_path)
 
 
-def _materials(tables: list[paper_tables.Table], base_run: paper_tables.Run) -> Materials:
-    """What the tables and the comparison need; a data set that nothing can be computed of is not looked for.
+def _inputs_of_all(tables: list[Table]) -> Inputs:
+    """What Tables 2 to 6 need; pictures of a data set that nothing can be computed of are not looked for.
 
     Raises a ValueError where that is every one.
     """
-    materials = _whole("nasbench201", _benchmark(FLAGS.benchmark))
+    inputs = _inputs("nasbench201", _benchmark(FLAGS.benchmark))
     runs = [run for table in tables for run in table.runs]
-    needed = {run.dataset for run in runs if materials.accuracy_column(run.dataset)}
-    needed |= {base_run.dataset} if FLAGS.suite_zero else set()
-    given = {dataset: str(FLAGS[dataset].value) for dataset in paper_tables.DATASETS if dataset in needed}
+    needed = {run.dataset for run in runs if inputs.accuracy_column(run.dataset)}
+    given = {dataset: str(FLAGS[dataset].value) for dataset in layout.DATASETS if dataset in needed}
     pictures = {d: _pictures(d, value, FLAGS.data_dir) for d, value in given.items() if value != _NONE}
-    materials = dataclasses.replace(materials, pictures=pictures)
-    lacks = dict.fromkeys(materials.lack(run.dataset) for run in runs)
-    if lacks and None not in lacks:
+    inputs = dataclasses.replace(inputs, pictures=pictures)
+    lacks = dict.fromkeys(inputs.lack(run.dataset) for run in runs)
+    if None not in lacks:
         raise ValueError(f"nothing of the tables can be computed: {'; '.join(map(str, lacks))}")
-    return materials
+    return inputs
 
 
-def _compare(theirs: benchmarks.TabularBenchmark, materials: Materials, run: paper_tables.Run) -> None:
-    """Writes the comparison with another implementation, over all that the run of Table 2 holds."""
-    stored = materials.stored(run)
-    ours = agreement.agreement(materials.read(run, stored, theirs.columns), theirs, materials.space)
-    pictures = materials.pictures[run.dataset]
-    source = f"{run}, seed {run.settings.seed}, pictures {pictures.name}, batch {stored['batch_sha256']}"
-    versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())
-    agreement.write(materials.out, ours, f"{source}; {versions}", theirs)
-    print(f"suite_zero: {sum(record['common'] > 0 for record in ours)} of {len(ours)} proxies compared")
-
-
-def _whole(space: str, benchmark: benchmarks.TabularBenchmark, run: paper_tables.Run | None = None) -> Materials:
-    """Materials of a space, with the pictures of a run if it has some."""
+def _inputs(space: str, benchmark: benchmarks.TabularBenchmark, run: Run | None = None) -> Inputs:
+    """What a table of a space needs, with the pictures of a run if it has some."""
     value = str(FLAGS[run.dataset].value) if run else _NONE
     pictures = {run.dataset: _pictures(run.dataset, value, FLAGS.data_dir)} if run and value != _NONE else {}
-    return Materials(search_spaces.make_space(space), pictures, benchmark, _out())
+    return Inputs(search_spaces.make_space(space), pictures, benchmark, _out())
 
 
 def _scores() -> benchmarks.TabularBenchmark | None:
@@ -164,68 +147,61 @@ def _search_settings() -> SearchSettings:
     return SearchSettings(FLAGS.num_architectures or default, FLAGS.num_seeds, FLAGS.seed)
 
 
-def _table7(run: paper_tables.Run, candidates: int) -> Job:
-    first = _whole("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
-    second = _whole("nasbench201", _benchmark(FLAGS.benchmark), run)
+def _table7(run: Run, candidates: int) -> Job:
+    first = _inputs("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
+    second = _inputs("nasbench201", _benchmark(FLAGS.benchmark), run)
     table = table7.make_table(run.settings, FLAGS.num_architectures)
     setup, groups = table7.Setup(first, second, _scores(), table), _wanted(table7.GROUPS)
 
     def job() -> Written:
         names = table7.reproduce(setup, groups=groups, candidates_per_step=candidates)
-        return Written(names, len(setup.study.failures))
+        return Written(names, len(setup.scored.failures))
 
     return job
 
 
-def _table8(run: paper_tables.Run) -> Job:
-    materials = _whole("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
+def _table8(run: Run) -> Job:
+    inputs = _inputs("nasbench101", _nasbench101(FLAGS.nasbench101, FLAGS.nasbench101_valid), run)
     live = [table8.read_live(path) for path in FLAGS.live_reports]
-    setup = table8.Setup(materials, run, _search_settings(), live)
+    setup = table8.Setup(inputs, run, _search_settings(), live)
     return lambda: Written(table8.reproduce(setup), 0)
 
 
 def _table9() -> Job:
-    materials = _whole("nasbench201", _benchmark(FLAGS.benchmark))
-    setup = table9.Setup(materials, _scores(), _search_settings())
+    inputs = _inputs("nasbench201", _benchmark(FLAGS.benchmark))
+    setup = table9.Setup(inputs, _scores(), _search_settings())
     return lambda: Written(table9.reproduce(setup), 0)
 
 
-def _first_tables(numbers: list[int], run: paper_tables.Run, candidates: int) -> Job:
-    """Tables 2 to 6, and the comparison with another implementation."""
-    tables = [paper_tables.make_table(n, run.settings, FLAGS.num_architectures) for n in numbers]
-    theirs = from_suite_zero(FLAGS.suite_zero) if FLAGS.suite_zero else None
-    materials = _materials(tables, run)
-    if theirs and run.dataset not in materials.pictures:
-        raise ValueError("suite_zero compares scores on cifar10: give --cifar10 pictures")
+def _tables_2_to_6(numbers: list[int], run: Run, candidates: int) -> Job:
+    tables = [layout.make_table(number, run.settings, FLAGS.num_architectures) for number in numbers]
+    inputs = _inputs_of_all(tables)
 
     def job() -> Written:
-        groups = _wanted(paper_tables.GROUPS)
-        made = study.reproduce(tables, materials, groups=groups, candidates_per_step=candidates)
-        names = [f"table{table.number}" for table in tables]
-        if theirs:
-            _compare(theirs, materials, run)
-            names.append("suite_zero")
-        return Written([f"{name}.{ending}" for name in names for ending in ("md", "csv")], len(made.failures))
+        groups = _wanted(layout.GROUPS)
+        scored = tables_2_to_6.reproduce(tables, inputs, groups=groups, candidates_per_step=candidates)
+        names = [f"table{number}.{ending}" for number in numbers for ending in ("md", "csv")]
+        return Written(names, len(scored.failures))
 
     return job
 
 
 def _wanted(groups: Groups) -> Groups:
     """The groups of proxies without those that --slow=false leaves out."""
-    return [group for group in groups if FLAGS.slow or not set(group) & set(paper_tables.SLOW)]
+    return [group for group in groups if FLAGS.slow or not set(group) & set(layout.SLOW)]
 
 
 def main() -> None:
     """Reads the flags, scores and searches, writes the tables. What is wrong is found before anything is written."""
     flags.configure()
     numbers = _numbers()
-    run = paper_tables.Run("cifar10", ScoreSettings(batch_size=FLAGS.batch_size, seed=FLAGS.seed))
+    run = Run("cifar10", ScoreSettings(batch_size=FLAGS.batch_size, seed=FLAGS.seed))
     candidates, jobs = flags.candidates_per_step(), list[Job]()
-    first = [number for number in numbers if number in paper_tables.TABLES]
+    first = [number for number in numbers if number in layout.TABLES]
     if 9 in numbers:  # the quickest
         jobs.append(_table9())
-    if first or FLAGS.suite_zero:
-        jobs.append(_first_tables(first, run, candidates))
+    if first:
+        jobs.append(_tables_2_to_6(first, run, candidates))
     if 7 in numbers:
         jobs.append(_table7(run, candidates))
     if 8 in numbers:  # which searches what 7 has scored
@@ -237,7 +213,7 @@ def main() -> None:
 
 
 def cli() -> None:
-    """The console command."""
+    """The command."""
     define_flags()
     flags.run(main, __doc__)
 

@@ -1,7 +1,7 @@
 """Searches over tables of scores, many seeds at once, each kept durably. A architectures, E experts, S seeds, T steps.
 
-A search is a strategy and a judge. Seed s draws from the same key as in `search_main --scores`, so that both find the
-same.
+A search is a strategy and an objective. Seed s draws from the same key as in `search_main --scores`, so that both find
+the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from projects.wrcor.judges import Judge
-from projects.wrcor.study import Stopwatch, describe_seconds
+from projects.wrcor.objectives import Objective
+from projects.wrcor.stopwatch import Stopwatch, describe_seconds
 from zsnas_jax import search
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search.seeds import search_keys
@@ -26,8 +26,6 @@ from zsnas_jax.storage.store import ResultStore
 
 PREFIXES: Mapping[str, str] = MappingProxyType({"random": "R", "reinforce": "RL", "evolution": "RE"})
 """A strategy to what the paper puts before the name of a score: "RE-WRCor"."""
-
-_SECONDS = "seconds.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +65,42 @@ def check_budget(space: SearchSpace, settings: SearchSettings) -> None:
 
 
 class Search(NamedTuple):
-    """A search: a key of `PREFIXES`, what it goes by, and how its row came about, in words."""
+    """A search. With a name, settings and a reference a store keeps what it found as it keeps the scores of a proxy.
+
+    Attributes:
+        strategy: a key of `PREFIXES`.
+        objective: what it maximises.
+        how: what is searched, in words.
+    """
 
     strategy: str
-    judge: Judge
+    objective: Objective
     how: str = ""
 
     @property
     def row(self) -> str:
         """Its name as the paper has them."""
-        return f"{PREFIXES[self.strategy]}-{self.judge.title}"
+        return f"{PREFIXES[self.strategy]}-{self.objective.title}"
 
     @property
     def key(self) -> str:
-        """What tells its results from others' in a store."""
-        return f"{self.strategy} by {self.judge.name} {self.judge.digest} {self.how}".strip()
+        """What tells it from other searches of a space."""
+        return f"{self.name} {self.objective.digest} {self.how}".strip()
+
+    @property
+    def name(self) -> str:
+        """Under which a store keeps what it found."""
+        return f"{self.strategy} by {self.objective.name}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What tells what it found from what others of that name did."""
+        return {"scores_sha256": self.objective.digest, "searched": self.how}
+
+    @property
+    def reference(self) -> str:
+        """What made it."""
+        return "projects.wrcor.searches"
 
 
 class Found(NamedTuple):
@@ -96,7 +115,7 @@ Runner = Callable[[Search, Sequence[int]], np.ndarray]
 
 
 def make_runner(space: SearchSpace, settings: SearchSettings) -> Runner:
-    """Runs searches over a space; one compiled program for all judges of as many experts.
+    """Runs searches over a space; one compiled program for all objectives of as many experts.
 
     Args:
         space: with a published order.
@@ -117,7 +136,7 @@ def make_runner(space: SearchSpace, settings: SearchSettings) -> Runner:
         return jax.jit(jax.vmap(find, in_axes=(0, None)))
 
     def run(one: Search, seeds: Sequence[int]) -> np.ndarray:
-        columns = jnp.asarray(one.judge.columns, jnp.float32)
+        columns = jnp.asarray(one.objective.columns, jnp.float32)
         return np.asarray(program(one.strategy, columns.shape[1])(settings.keys(seeds), columns))
 
     return run
@@ -168,12 +187,12 @@ def run_search(store: ResultStore, run: Runner, one: Search, settings: SearchSet
         OSError: if the disk fails or is full.
     """
     names = [f"seed {seed}" for seed in range(settings.num_seeds)]
-    known = store.get(one.key)
+    known = store.get(one)
     missing = [seed for seed, name in enumerate(names) if name not in known]
     if missing:
         found = run(one, missing)
-        store.add([names[seed] for seed in missing], [one.key], np.asarray(found)[:, None])
-        known = store.get(one.key)
+        store.add([names[seed] for seed in missing], [one], np.asarray(found)[:, None])
+        known = store.get(one)
     return Found(one, np.array([int(known[name]) for name in names]))
 
 
@@ -202,7 +221,7 @@ def run_all(
     """
     path, found = folder(out, space, settings), list[Found]()
     options: dict[str, Any] = {"total": len(plan), "unit": "search", "desc": space.name}
-    with ResultStore(path, stored_settings(space, settings)) as store, Stopwatch(path / _SECONDS, **options) as bar:
+    with ResultStore(path, stored_settings(space, settings)) as store, Stopwatch(path, **options) as bar:
         for one, run in plan:
             found.append(run_search(store, run, one, settings))
             bar.update(1)
@@ -212,4 +231,4 @@ def run_all(
 
 def seconds(out: str | os.PathLike[str], space: SearchSpace, settings: SearchSettings) -> str:
     """The seconds that the searches of a folder took in all processes, compilation included, by device."""
-    return describe_seconds(folder(out, space, settings) / _SECONDS)
+    return describe_seconds(folder(out, space, settings))

@@ -6,34 +6,33 @@ import functools
 
 import numpy as np
 
-from projects.wrcor import comparison, judges, paper
-from projects.wrcor.comparison import Line, Outcome
-from projects.wrcor.judges import Find
-from projects.wrcor.materials import Materials
-from projects.wrcor.study import Study
-from projects.wrcor.tables import GROUPS as OTHER_GROUPS
-from projects.wrcor.tables import OTHER_READINGS, SLOW, Cell, Run, Table, plan
+from projects.wrcor import correlations, experts, paper, table_files
+from projects.wrcor.correlations import Line, Outcome
+from projects.wrcor.experts import Find
+from projects.wrcor.inputs import Inputs
+from projects.wrcor.layout import GROUPS as OTHER_GROUPS
+from projects.wrcor.layout import OTHER_READINGS, SHARED_PASS, SLOW, Entry, Run, Table, plan
+from projects.wrcor.scored_runs import ScoredRuns
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.reports import score_report
 from zsnas_jax.reports.documents import markdown_table
-from zsnas_jax.runs.ranking import ScoreSettings
+from zsnas_jax.runs.settings import ScoreSettings
 
 NUMBER, NUM_ARCHS = 7, 1000
 NASBENCH101, NASBENCH201 = "NB101", "NB201"
 
 _NCD = ("ncd_nwot", "ncd_swap")
-OWN = (*_NCD, *judges.EXPERIMENTAL)
+NOT_IN_PAPER = (*_NCD, *experts.EXPERIMENTAL)
 """Scores that the paper does not have."""
 
-_FIRST, *_REST = OTHER_GROUPS
-_MORE = dict.fromkeys(expert for name in judges.EXPERIMENTAL for expert in judges.expert_names(name))
+_REST = OTHER_GROUPS[1:]
+_MORE = tuple(expert for score in experts.EXPERIMENTAL for expert in experts.expert_names(score))
 GROUPS = (
-    (*_FIRST, *(expert for expert in _MORE if expert not in _FIRST)),
+    tuple(dict.fromkeys((*SHARED_PASS, *_MORE))),
     *(group for group in _REST if not set(group) & set(SLOW)),
     _NCD,
     *(group for group in _REST if set(group) & set(SLOW)),
 )
-"""As `projects.wrcor.tables.GROUPS`, with what `OWN` needs."""
+"""As `projects.wrcor.layout.GROUPS`, with what `NOT_IN_PAPER` needs."""
 
 _SECOND_READINGS = tuple(row for row, other in OTHER_READINGS.items() if not other.changes)
 """Those that need no run of their own."""
@@ -55,12 +54,12 @@ Seconds are of a run's folder, which tables share, up to its last committed chun
 Ground truth of NAS-Bench-101: {first.source}, SHA-256 {first.checksum}; of NAS-Bench-201: {second.source}, SHA-256
 {second.checksum}.
 
-Written with {versions}.
+{written}
 """
 
 
 def make_table(base: ScoreSettings, num_archs: int = 0) -> Table:
-    """What is scored on NAS-Bench-101: one run, a cell for each row.
+    """What is scored on NAS-Bench-101: one run, an entry for each row.
 
     Args:
         base: settings of all scores.
@@ -72,18 +71,19 @@ def make_table(base: ScoreSettings, num_archs: int = 0) -> Table:
     if num_archs < 0 or num_archs == 1:
         raise ValueError(f"num_architectures is {num_archs}: allowed are 0 (each table's own) and 2 or more")
     run = Run("cifar10", base)
-    cells = [Cell(row, NASBENCH101, run, score) for row, score in _rows() if score not in judges.FLIPPED]
-    return Table(NUMBER, num_archs or NUM_ARCHS, tuple(cells))
+    scores = [(row, score) for row, score in _rows() if score not in experts.FLIPPED]
+    entries = [Entry(row, NASBENCH101, run, score, score) for row, score in scores]
+    return Table(NUMBER, num_archs or NUM_ARCHS, tuple(entries))
 
 
 def _rows() -> list[tuple[str, str]]:
     """(the paper's name, our score) of every line."""
     rows = []
     for row, score in paper.NAMES.items():
-        flipped = [name for name in judges.FLIPPED if name.partition(":")[0] == score]
-        other = [OTHER_READINGS[row].score] if row in _SECOND_READINGS else []
+        flipped = [name for name in experts.FLIPPED if name.partition(":")[0] == score]
+        other = [OTHER_READINGS[row].proxy] if row in _SECOND_READINGS else []
         rows += [(row, name) for name in (score, *other, *flipped)]
-    return rows + [("", score) for score in OWN]
+    return rows + [("", score) for score in NOT_IN_PAPER]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +97,11 @@ class Setup:
         table: of `make_table`.
 
     Raises:
-        ValueError: as `Study`, or if the shipped scores are of another space.
+        ValueError: as `ScoredRuns`, or if the shipped scores are of another space.
     """
 
-    first: Materials
-    second: Materials
+    first: Inputs
+    second: Inputs
     shipped: TabularBenchmark | None
     table: Table
 
@@ -111,22 +111,21 @@ class Setup:
         for lack in (self.first.lack(self.run.dataset), self.second.lack(self.run.dataset)):
             if lack:
                 raise ValueError(f"table {NUMBER} cannot be computed: {lack}")
-        _ = self.study
+        _ = self.scored
 
     @property
     def run(self) -> Run:
         """Pictures and settings of all scores."""
-        return self.table.cells[0].run or Run("cifar10", ScoreSettings())
+        return self.table.entries[0].run or Run("cifar10", ScoreSettings())
 
     @functools.cached_property
-    def study(self) -> Study:
+    def scored(self) -> ScoredRuns:
         """NAS-Bench-101's scores."""
-        return Study([self.table], self.first)
+        return ScoredRuns([self.table], self.first)
 
     @functools.cached_property
     def _second_scores(self) -> dict[str, Mapping[str, float]]:
-        proxies = {proxy for cell in self.table.cells for proxy in cell.proxies}
-        return dict(self.second.read(self.run, self.second.stored(self.run), proxies))
+        return dict(self.second.read(self.run, self.second.stored(self.run), self.table.proxies()))
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -136,24 +135,24 @@ class Setup:
 
     def accuracy(self, condition: str) -> np.ndarray:
         """Test accuracies float[A] of a condition's cells."""
-        materials = self.first if condition == NASBENCH101 else self.second
-        column, total = materials.accuracy_column(self.run.dataset), materials.space.num_archs or 0
+        inputs = self.first if condition == NASBENCH101 else self.second
+        column, total = inputs.accuracy_column(self.run.dataset), inputs.space.num_archs or 0
         assert column is not None
-        return materials.benchmark.lookup(column, np.arange(min(self.table.num_archs, total)))
+        return inputs.benchmark.lookup(column, np.arange(min(self.table.num_archs, total)))
 
     def validation(self, condition: str) -> np.ndarray | None:
         """Validation accuracies float[A]; None unless all cells have one."""
-        materials = self.first if condition == NASBENCH101 else self.second
-        if (column := materials.validation_column(self.run.dataset)) is None:
+        inputs = self.first if condition == NASBENCH101 else self.second
+        if (column := inputs.validation_column(self.run.dataset)) is None:
             return None
-        values = np.asarray(materials.benchmark.columns[column])[: self.table.num_archs]
+        values = np.asarray(inputs.benchmark.columns[column])[: self.table.num_archs]
         return None if np.isnan(values).any() else values
 
     def find(self, condition: str) -> Find:
         """Finds the scores of proxies under a condition."""
         if condition == NASBENCH101:
-            return lambda name: self.study.scores(self.run, name, self.table.num_archs)
-        return judges.with_derived(self._find_second)
+            return lambda name: self.scored.scores(self.run, name, self.table.num_archs)
+        return experts.with_derived(self._find_second)
 
     def _find_second(self, name: str) -> np.ndarray | None:
         known, names = self._second_scores.get(name, {}), self._names
@@ -167,10 +166,9 @@ class Setup:
     def from_shipped(self) -> list[str]:
         """The proxies whose scores on NAS-Bench-201 come from the shipped table."""
         named = set(self._names)
-        proxies = dict.fromkeys(proxy for cell in self.table.cells for proxy in cell.proxies)
         return [
             proxy
-            for proxy in proxies
+            for proxy in self.table.proxies()
             if not named <= self._second_scores.get(proxy, {}).keys() and self._find_second(proxy) is not None
         ]
 
@@ -179,8 +177,8 @@ def _outcome(setup: Setup, condition: str, score: str) -> Outcome | None:
     if score == paper.VALIDATION_ACCURACY:
         values = setup.validation(condition)
     else:
-        values = judges.find_values(score, setup.find(condition))
-    return None if values is None else comparison.measure(values, setup.accuracy(condition))
+        values = experts.find_values(score, setup.find(condition))
+    return None if values is None else correlations.measure(values, setup.accuracy(condition))
 
 
 def make_lines(setup: Setup, known: dict[tuple[str, str], Outcome]) -> list[Line]:
@@ -194,7 +192,7 @@ def make_lines(setup: Setup, known: dict[tuple[str, str], Outcome]) -> list[Line
     lines = []
     for row, score in _rows():
         for condition in (NASBENCH101, NASBENCH201):
-            if score in judges.FLIPPED and condition == NASBENCH201:
+            if score in experts.FLIPPED and condition == NASBENCH201:
                 continue
             key = condition, score
             if key not in known and (outcome := _outcome(setup, condition, score)):
@@ -207,14 +205,16 @@ def _write(setup: Setup, lines: Sequence[Line]) -> str:
     done = sum(line.outcome is not None for line in lines)
     heading = _HEADING.format(num_archs=setup.table.num_archs, done=done, total=len(lines))
     notes = "".join(f"- {note}\n" for note in _notes(setup, lines))
-    runs = f"## Runs\n\n{markdown_table(setup.study.run_records(setup.table))}"
+    runs = f"## Runs\n\n{markdown_table(setup.scored.records(setup.table))}"
     columns = f"{setup.first.accuracy_column('cifar10')}, {setup.second.accuracy_column('cifar10')}"
-    versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())
     ending = _ENDING.format(
-        columns=columns, first=setup.first.benchmark, second=setup.second.benchmark, versions=versions
+        columns=columns,
+        first=setup.first.benchmark,
+        second=setup.second.benchmark,
+        written=table_files.written_with(),
     )
-    markdown = "\n".join([heading, *([notes] if notes else []), comparison.as_markdown(lines), "", runs, ending])
-    comparison.write(setup.first.out, f"table{NUMBER}", markdown, comparison.as_csv(lines))
+    markdown = "\n".join([heading, *([notes] if notes else []), correlations.as_markdown(lines), "", runs, ending])
+    table_files.write(setup.first.out, f"table{NUMBER}", markdown, correlations.as_csv(lines))
     return f"table {NUMBER}: {done} of {len(lines)} rows done"
 
 
@@ -224,15 +224,15 @@ def _notes(setup: Setup, lines: Sequence[Line]) -> list[str]:
     if setup.from_shipped and setup.shipped:
         named = f"{setup.shipped.name}, SHA-256 {setup.shipped.checksum}"
         notes.append(f"{NASBENCH201} from {named}: {', '.join(setup.from_shipped)}")
-    for condition, materials in ((NASBENCH101, setup.first), (NASBENCH201, setup.second)):
+    for condition, inputs in ((NASBENCH101, setup.first), (NASBENCH201, setup.second)):
         if setup.validation(condition) is None:
-            name = materials.benchmark.name
+            name = inputs.benchmark.name
             notes.append(
                 f"ValAcc of {condition}: {name} has no cifar10_valid_12 of all {setup.table.num_archs:,} cells"
             )
         left = dict.fromkeys(line.score for line in lines if line.condition == condition and line.outcome is None)
         notes += [f"{condition} without a figure of ours: {', '.join(left)}"] if left else []
-    return notes + [f"failed: {', '.join(step.proxies)}: {why}" for step, why in setup.study.failures.items()]
+    return notes + [f"failed: {', '.join(step.proxies)}: {why}" for step, why in setup.scored.failures.items()]
 
 
 def reproduce(
@@ -261,6 +261,6 @@ def reproduce(
     _write(setup, make_lines(setup, known))
     for step in plan([setup.table], ["cifar10"], groups):
         say(f"table {NUMBER}: {step.run} on NAS-Bench-101: {', '.join(step.proxies)}; {step.num_archs} architectures")
-        setup.study.score(step, candidates_per_step=candidates_per_step)
+        setup.scored.score(step, candidates_per_step=candidates_per_step)
         say(_write(setup, make_lines(setup, known)))
     return [f"table{NUMBER}.md", f"table{NUMBER}.csv"]

@@ -14,23 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from projects.wrcor import comparison, findings, judges, nasbench101, paper, searches
-from projects.wrcor.findings import Finding
-from projects.wrcor.judges import Judge
-from projects.wrcor.materials import Materials
+from projects.wrcor import accuracies, experts, nasbench101_truth, objectives, paper, searches, table_files
+from projects.wrcor.accuracies import Line
+from projects.wrcor.inputs import Inputs
+from projects.wrcor.layout import Run
+from projects.wrcor.objectives import Objective
 from projects.wrcor.searches import PREFIXES, Found, Runner, Search, SearchSettings
-from projects.wrcor.tables import Run
 from zsnas_jax import votes
-from zsnas_jax.reports import documents, score_report
+from zsnas_jax.reports import documents
 from zsnas_jax.reports.documents import csv_text, markdown_table
 
-JUDGES = (
+OBJECTIVES = (
     *("wrcor", "zerocost", "zerocost:flipped", "sjw", "sjw:flipped", "spw", "ncd_nwot", "ncd_swap"),
-    *judges.EXPERIMENTAL,
+    *experts.EXPERIMENTAL,
 )
-"""What random search over the scored cells goes by."""
+"""The scores that random search over the scored cells maximises."""
 
-CONDITIONS = {"test": nasbench101.TEST, "valid": nasbench101.VALID}
+CONDITIONS = {"test": nasbench101_truth.TEST, "valid": nasbench101_truth.VALID}
 """Column of the paper's table to the beginning of ours."""
 
 _HEADING = """# Table 8 of the WRCor paper: searches of NAS-Bench-101
@@ -56,10 +56,17 @@ _ORACLE = ", here an **oracle**: the test accuracy itself, for lack of a validat
 
 
 class Live(NamedTuple):
-    """A report of `search_main`: row as the paper has them, what it goes by, in words, published indices int[S]."""
+    """What a report of `search_main` says.
+
+    Attributes:
+        row: its name as the paper has them.
+        score: what it maximised.
+        how: what was searched and how, in words.
+        indices: published, of what it found, int[S].
+    """
 
     row: str
-    judge: str
+    score: str
     how: str
     indices: np.ndarray
 
@@ -81,12 +88,12 @@ def read_live(path: str | os.PathLike[str]) -> Live:
         data, device = pathlib.Path(made["settings"]["dataset"]).stem, made["device"]["kind"]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is not a report of search_main: {type(error).__name__} {error}") from error
-    if space != nasbench101.SPACE or looked_up:
+    if space != nasbench101_truth.SPACE or looked_up:
         kind = "looked up" if looked_up else "live"
-        raise ValueError(f"{path} is of a {kind} search of {space}: needed is a live one of {nasbench101.SPACE}")
+        raise ValueError(f"{path} is of a {kind} search of {space}: needed is a live one of {nasbench101_truth.SPACE}")
     seeds = f"{len(indices)} seed{'s' if len(indices) > 1 else ''}"
     how = f"live, {seeds} of {count:,} architectures, {data}, {spent:,.0f} s on {device}"
-    return Live(f"{strategy}-{judges.title(name)}", name, how, indices)
+    return Live(f"{strategy}-{paper.title(name)}", name, how, indices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Setup:
     """What the table is made of.
 
     Attributes:
-        materials: NAS-Bench-101, accuracies of `nasbench101.open_truth`, and the pictures of Table 7's run, if the
+        inputs: NAS-Bench-101, accuracies of `nasbench101_truth.open_truth`, and the pictures of Table 7's run, if the
             scores that it left are to be searched.
         run: of Table 7.
         settings: of the searches.
@@ -104,33 +111,33 @@ class Setup:
         ValueError: if a search is too short, or the table has no test accuracy of some cells.
     """
 
-    materials: Materials
+    inputs: Inputs
     run: Run
     settings: SearchSettings
     live: Sequence[Live] = ()
 
     def __post_init__(self) -> None:
-        searches.check_budget(self.materials.space, self.settings)
+        searches.check_budget(self.inputs.space, self.settings)
         if missing := int(np.isnan(self.accuracy("test")).sum()):
-            name = self.materials.benchmark.name
+            name = self.inputs.benchmark.name
             raise ValueError(f"table 8 needs the test accuracy of all cells: {name} lacks {missing:,}")
 
     def column(self, condition: str) -> str | None:
         """Our column of a key of `CONDITIONS`."""
-        return nasbench101.find_column(self.materials.benchmark, CONDITIONS[condition])
+        return nasbench101_truth.find_column(self.inputs.benchmark, CONDITIONS[condition])
 
     def accuracy(self, condition: str) -> np.ndarray:
         """Accuracies float[A], NaN where there is none."""
         column = self.column(condition)
-        total = self.materials.space.num_archs or 0
-        return np.asarray(self.materials.benchmark.columns[column]) if column else np.full(total, np.nan)
+        total = self.inputs.space.num_archs or 0
+        return np.asarray(self.inputs.benchmark.columns[column]) if column else np.full(total, np.nan)
 
     @functools.cached_property
     def trained(self) -> str:
         """The column of the searches by accuracy: a validation accuracy of all cells, else the test accuracy."""
-        for beginning in (nasbench101.SHORT_VALID, nasbench101.VALID):
-            column = nasbench101.find_column(self.materials.benchmark, beginning)
-            if column and not np.isnan(self.materials.benchmark.columns[column]).any():
+        for beginning in (nasbench101_truth.SHORT_VALID, nasbench101_truth.VALID):
+            column = nasbench101_truth.find_column(self.inputs.benchmark, beginning)
+            if column and not np.isnan(self.inputs.benchmark.columns[column]).any():
                 return column
         return str(self.column("test"))
 
@@ -141,59 +148,61 @@ class Setup:
 
 
 class Scored(NamedTuple):
-    """The cells that all experts of a judge have scored: rows int[M], and the judge over them."""
+    """The cells that all experts of an objective have scored: rows int[M], and the objective over them."""
 
     rows: np.ndarray
-    judge: Judge
+    objective: Objective
 
 
 def find_scored(setup: Setup) -> list[Scored]:
-    """The judges over the cells that Table 7's run left.
+    """The objectives over the cells that Table 7's run left.
 
     Raises:
         ValueError: if its folder is damaged or in use.
     """
-    materials, space = setup.materials, setup.materials.space
-    if setup.run.dataset not in materials.pictures or space.to_index is None:
+    inputs, space = setup.inputs, setup.inputs.space
+    if setup.run.dataset not in inputs.pictures or space.to_index is None:
         return []
-    experts = dict.fromkeys(expert for name in JUDGES for expert in judges.expert_names(name))
-    scores = materials.read(setup.run, materials.stored(setup.run), experts)
+    proxies = dict.fromkeys(expert for name in OBJECTIVES for expert in experts.expert_names(name))
+    scores = inputs.read(setup.run, inputs.stored(setup.run), proxies)
     cells = sorted({cell for known in scores.values() for cell in known})
-    rows = np.asarray(space.to_index(np.array([space.decode(cell) for cell in cells]))) if cells else np.zeros(0, int)
+    if not cells:
+        return []
+    rows = np.asarray(space.to_index(np.array([space.decode(cell) for cell in cells])))
     values = {e: np.array([known.get(cell, np.nan) for cell in cells]) for e, known in scores.items()}
     found = []
-    for name in JUDGES:
-        own = [values[expert] for expert in judges.expert_names(name) if expert in values]
-        complete = np.flatnonzero(~np.isnan(own).any(axis=0)) if own else np.zeros(0, int)
+    for name in OBJECTIVES:
+        columns = [values[expert] for expert in experts.expert_names(name)]
+        complete = np.flatnonzero(~np.isnan(columns).any(axis=0))
         order = complete[np.argsort(rows[complete])]
         chosen = {expert: column[order] for expert, column in values.items()} if len(order) else {}
-        if judge := judges.make_judge(name, chosen.get):
-            found.append(Scored(rows[order], judge))
+        if objective := objectives.make_objective(name, chosen.get):
+            found.append(Scored(rows[order], objective))
     return found
 
 
 def find_validated(setup: Setup) -> list[Scored]:
     """The cells whose validation accuracy after 12 epochs is known, if they are some and not all."""
-    column = nasbench101.find_column(setup.materials.benchmark, nasbench101.SHORT_VALID)
+    column = nasbench101_truth.find_column(setup.inputs.benchmark, nasbench101_truth.SHORT_VALID)
     if column is None or column == setup.trained:
         return []
-    values = np.asarray(setup.materials.benchmark.columns[column], np.float32)
+    values = np.asarray(setup.inputs.benchmark.columns[column], np.float32)
     rows = np.flatnonzero(~np.isnan(values))
-    title = judges.title(paper.VALIDATION_ACCURACY)
-    return [Scored(rows, Judge(column, title, values[rows, None]))] if len(rows) else []
+    title = paper.title(paper.VALIDATION_ACCURACY)
+    return [Scored(rows, Objective(column, title, values[rows, None]))] if len(rows) else []
 
 
 def make_plan(setup: Setup, scored: Sequence[Scored]) -> list[tuple[Search, Runner]]:
     """The searches and what runs them: by accuracy over the space, at random over the scored cells."""
-    space, settings = setup.materials.space, setup.settings
-    values = np.asarray(setup.materials.benchmark.columns[setup.trained], np.float32)
-    judge = Judge(setup.trained, judges.title(paper.VALIDATION_ACCURACY), values[:, None])
+    space, settings = setup.inputs.space, setup.settings
+    values = np.asarray(setup.inputs.benchmark.columns[setup.trained], np.float32)
+    objective = Objective(setup.trained, paper.title(paper.VALIDATION_ACCURACY), values[:, None])
     run = searches.make_runner(space, settings)
-    plan = [(Search(strategy, judge, _whole(setup)), run) for strategy in PREFIXES]
+    plan = [(Search(strategy, objective, _whole(setup)), run) for strategy in PREFIXES]
     make_runner = functools.cache(lambda count: searches.make_runner(searches.subspace(space, count), settings))
-    for rows, judge in scored:
+    for rows, objective in scored:
         find_row = functools.partial(_find_row, rows, make_runner(len(rows)))
-        plan.append((Search("random", judge, f"random over {len(rows):,} scored cells"), find_row))
+        plan.append((Search("random", objective, f"random over {len(rows):,} scored cells"), find_row))
     return plan
 
 
@@ -206,25 +215,25 @@ def _whole(setup: Setup) -> str:
     return f"whole space, by {setup.trained}" + (" (oracle)" if setup.is_oracle else "")
 
 
-def make_findings(setup: Setup, plan: Sequence[Search], found: Sequence[Found]) -> list[Finding]:
+def make_lines(setup: Setup, plan: Sequence[Search], found: Sequence[Found]) -> list[Line]:
     """The lines: every search, the live ones, what the paper has beside them, the optima."""
     figures = {key: figure for key, figure in paper.search_figures(8).items() if key[1] in CONDITIONS}
     done = {one.search.key: one.indices for one in found}
-    ours = [(one.row, one.judge.name, one.how, done.get(one.key)) for one in plan]
-    ours += [(live.row, live.judge, live.how, live.indices) for live in setup.live]
+    ours = [(one.row, one.objective.name, one.how, done.get(one.key)) for one in plan]
+    ours += [(live.row, live.score, live.how, live.indices) for live in setup.live]
     named = {row for row, *_ in ours} | {"Optimum"}
     ours += [(row, "", "", None) for row in dict.fromkeys(row for row, _ in figures) if row not in named]
     lines = []
     for condition in CONDITIONS:
         accuracy, column = setup.accuracy(condition), setup.column(condition)
-        best = findings.find_optimum(column, accuracy) if column and not np.isnan(accuracy).any() else None
-        for row, judge, how, indices in ours:
+        best = accuracies.find_optimum(column, accuracy) if column and not np.isnan(accuracy).any() else None
+        for row, score, how, indices in ours:
             values = None if indices is None else accuracy[indices]
-            known = None if values is None or np.isnan(values).any() else findings.summarise(values)
+            known = None if values is None or np.isnan(values).any() else accuracies.summarise(values)
             figure = figures.get((row, condition), paper.NO_FIGURE)
-            lines.append(Finding(row, judge, how, condition, figure, known, best.accuracy if best else None))
-        itself = findings.summarise(np.array([best.accuracy])) if best else None
-        lines.append(Finding("Optimum", column or "", "", condition, figures["Optimum", condition], itself, None))
+            lines.append(Line(row, score, how, condition, figure, known, best.accuracy if best else None))
+        itself = accuracies.summarise(np.array([best.accuracy])) if best else None
+        lines.append(Line("Optimum", column or "", "", condition, figures["Optimum", condition], itself, None))
     return lines
 
 
@@ -247,35 +256,35 @@ def reproduce(setup: Setup, *, say: Callable[[str], Any] = print) -> list[str]:
     planned = [search for search, _ in plan]
     write = lambda found: _write(setup, planned, found, tops)
     write([])
-    found = searches.run_all(setup.materials.out, setup.materials.space, plan, setup.settings, write)
+    found = searches.run_all(setup.inputs.out, setup.inputs.space, plan, setup.settings, write)
     say(f"table 8: {len(found)} of {len(plan)} searches done")
     return write(found)
 
 
 def _maxima(setup: Setup, scored: Sequence[Scored]) -> list[dict[str, str]]:
     """For each score the cell that it likes best among those scored; a vote's is the one that beats most others."""
-    space, records = setup.materials.space, []
+    space, records = setup.inputs.space, []
     accuracy = setup.accuracy("test")
-    for rows, judge in scored:
-        experts = dict(enumerate(judge.columns.T))
-        values = votes.copeland(judge.columns) if len(experts) > 1 else experts[0]
-        if (top := judges.maximum(values)) and space.from_index:
+    for rows, objective in scored:
+        is_vote = objective.columns.shape[1] > 1
+        values = votes.copeland(objective.columns) if is_vote else objective.columns[:, 0]
+        if (top := objectives.maximum(values)) and space.from_index:
             row = int(rows[top.row])
-            record = {"score": judge.name, "scored cells": str(len(rows)), "index": str(row)}
-            record |= {"arch": space.encode(space.from_index(row)), "test": findings.percent(float(accuracy[row]))}
+            record = {"score": objective.name, "scored cells": str(len(rows)), "index": str(row)}
+            record |= {"arch": space.encode(space.from_index(row)), "test": accuracies.percent(float(accuracy[row]))}
             records.append(record)
     return records
 
 
 def _found_live(setup: Setup) -> list[dict[str, str]]:
     """The cells that live searches ended at, one of each seed."""
-    space, accuracy = setup.materials.space, setup.accuracy("test")
+    space, accuracy = setup.inputs.space, setup.accuracy("test")
     assert space.from_index is not None
     records = []
     for live in setup.live:
         for row in live.indices.tolist():
-            record = {"row": live.row, "score": live.judge, "index": str(row)}
-            record |= {"arch": space.encode(space.from_index(row)), "test": findings.percent(float(accuracy[row]))}
+            record = {"row": live.row, "score": live.score, "index": str(row)}
+            record |= {"arch": space.encode(space.from_index(row)), "test": accuracies.percent(float(accuracy[row]))}
             records.append(record)
     return records
 
@@ -283,24 +292,24 @@ def _found_live(setup: Setup) -> list[dict[str, str]]:
 def _write(
     setup: Setup, plan: Sequence[Search], found: Sequence[Found], tops: Sequence[Mapping[str, str]]
 ) -> list[str]:
-    lines = make_findings(setup, plan, found)
+    lines = make_lines(setup, plan, found)
     test = str(setup.column("test"))
-    best = findings.find_optimum(test, setup.accuracy("test"))
+    best = accuracies.find_optimum(test, setup.accuracy("test"))
     heading = _HEADING.format(
         settings=setup.settings, done=len(found), total=len(plan), test=test, best=100 * best.accuracy, row=best.row,
         whole=_whole(setup), oracle=_ORACLE if setup.is_oracle else "",
     )  # fmt: skip
-    parts = [heading, *(f"- {note}" for note in _notes(setup, plan)), "", findings.as_markdown(lines), ""]
-    cells = [findings.cells_record(one.search.row, one.search.judge.name, one.indices, {}) for one in found]
+    parts = [heading, *(f"- {note}" for note in _notes(setup, plan)), "", accuracies.as_markdown(lines), ""]
+    cells = [accuracies.cells_record(one.search.row, one.search.objective.name, one.indices, {}) for one in found]
     if cells:
         parts += ["## Which cells were found", "", markdown_table(cells), ""]
     if live := _found_live(setup):
         parts += ["## What each seed of the live searches found", "", markdown_table(live), ""]
     if tops:
         parts += ["## What each score likes best among the scored cells", "", markdown_table(tops), ""]
-    out = setup.materials.out
-    records = [findings.as_record(line) for line in lines]
-    comparison.write(out, "table8", "\n".join([*parts, _ending(setup)]), csv_text(records))
+    out = setup.inputs.out
+    records = [accuracies.as_record(line) for line in lines]
+    table_files.write(out, "table8", "\n".join([*parts, _ending(setup)]), csv_text(records))
     if cells:
         documents.write_csv(out / "table8_cells.csv", cells)
     return ["table8.md", "table8.csv", *(["table8_cells.csv"] if cells else [])]
@@ -308,24 +317,24 @@ def _write(
 
 def _notes(setup: Setup, plan: Sequence[Search]) -> list[str]:
     """Why rows are missing."""
-    lacking = [name for name in JUDGES if name not in {search.judge.name for search in plan}]
+    lacking = [name for name in OBJECTIVES if name not in {search.objective.name for search in plan}]
     notes = [f"no scored cells: {', '.join(lacking)}; Table 7's run scores them"] if lacking else []
     if (column := setup.column("valid")) is None or np.isnan(setup.accuracy("valid")).any():
-        notes.append(f"valid is left empty where {column or nasbench101.VALID} is not known of all that were found")
+        name = column or nasbench101_truth.VALID
+        notes.append(f"valid is left empty where {name} is not known of all that were found")
     return notes + ([] if setup.live else ["no reports of live searches were given"])
 
 
 def _ending(setup: Setup) -> str:
-    materials, settings = setup.materials, setup.settings
-    spent = searches.seconds(materials.out, materials.space, settings)
+    inputs, settings = setup.inputs, setup.settings
+    spent = searches.seconds(inputs.out, inputs.space, settings)
     made = ""
-    if setup.run.dataset in materials.pictures:
-        batch = materials.stored(setup.run)["batch_sha256"]
-        name = materials.pictures[setup.run.dataset].name
+    if setup.run.dataset in inputs.pictures:
+        batch = inputs.stored(setup.run)["batch_sha256"]
+        name = inputs.pictures[setup.run.dataset].name
         made = f"Scores: {setup.run}, seed {setup.run.settings.seed}, pictures {name}, batch {batch}.\n\n"
-    versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())
     return (
-        f"{made}Ground truth: {materials.benchmark.source}, SHA-256 {materials.benchmark.checksum}.\n\n"
+        f"{made}Ground truth: {inputs.benchmark.source}, SHA-256 {inputs.benchmark.checksum}.\n\n"
         f"Seed {settings.seed}; seconds of the searches, compilation included: {spent}.\n\n"
-        f"Written with {versions}.\n"
+        f"{table_files.written_with()}\n"
     )

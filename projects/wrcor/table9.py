@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from projects.wrcor import comparison, findings, judges, paper, searches
-from projects.wrcor.findings import Finding
-from projects.wrcor.judges import Judge
-from projects.wrcor.materials import Materials
+from projects.wrcor import accuracies, experts, objectives, paper, searches, table_files
+from projects.wrcor.accuracies import Line
+from projects.wrcor.inputs import Inputs
+from projects.wrcor.layout import DATASETS
+from projects.wrcor.objectives import Objective
 from projects.wrcor.searches import PREFIXES, Found, Search, SearchSettings
-from projects.wrcor.tables import DATASETS
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.reports import documents, score_report
+from zsnas_jax.reports import documents
 from zsnas_jax.reports.documents import csv_text, markdown_table
 from zsnas_jax.votes import VOTES
 
-JUDGES = ("wrcor", "zerocost", "sjw", "spw", "ncd_nwot", "ncd_swap", *judges.EXPERIMENTAL)
-"""What is searched by, beside the validation accuracy. The paper has the first three."""
+OBJECTIVES = ("wrcor", "zerocost", "sjw", "spw", "ncd_nwot", "ncd_swap", *experts.EXPERIMENTAL)
+"""The scores that are maximised, beside the validation accuracy. The paper has the first three."""
 
 _ALSO = "cifar10"
 """The data set by whose validation accuracy the others are searched, too."""
@@ -55,7 +55,7 @@ class Setup:
     """What the table is made of.
 
     Attributes:
-        materials: NAS-Bench-201, its accuracies, the folder of the documents.
+        inputs: NAS-Bench-201, its accuracies, the folder of the documents.
         scores: of all architectures, by column; None: there are none.
         settings: of the searches.
 
@@ -63,12 +63,12 @@ class Setup:
         ValueError: if the scores are of another space, no accuracy is there, or a search is too short.
     """
 
-    materials: Materials
+    inputs: Inputs
     scores: TabularBenchmark | None
     settings: SearchSettings
 
     def __post_init__(self) -> None:
-        space, benchmark = self.materials.space, self.materials.benchmark
+        space, benchmark = self.inputs.space, self.inputs.benchmark
         for table in (benchmark, self.scores):
             if table is not None and table.space != space.name:
                 raise ValueError(f"{table.name} is of space {table.space}, the searches are of {space.name}")
@@ -79,13 +79,13 @@ class Setup:
     @functools.cached_property
     def test_columns(self) -> dict[str, str]:
         """Data set to the column of its test accuracy, of the full training as in the paper."""
-        find = self.materials.find_column
+        find = self.inputs.find_column
         columns = {d: find(f"{d}_test_200", f"{d}split_test_200", f"{d}_test") for d in DATASETS}
         return {dataset: column for dataset, column in columns.items() if column}
 
     def accuracy(self, dataset: str) -> np.ndarray:
         """The test accuracies float[A] of a data set."""
-        return np.asarray(self.materials.benchmark.columns[self.test_columns[dataset]])
+        return np.asarray(self.inputs.benchmark.columns[self.test_columns[dataset]])
 
     def find(self, name: str) -> np.ndarray | None:
         """The scores float[A] of a proxy; None unless every architecture has been scored."""
@@ -93,30 +93,29 @@ class Setup:
         return None if values is None or np.isnan(values).any() else np.asarray(values)
 
 
-def make_judges(setup: Setup) -> list[Judge]:
-    """What can be searched by, the validation accuracies first."""
-    made: list[Judge | None] = []
+def make_objectives(setup: Setup) -> list[Objective]:
+    """What can be maximised, the validation accuracies first."""
+    made: list[Objective | None] = []
     for dataset in setup.test_columns:
-        if column := setup.materials.validation_column(dataset):
-            values = np.asarray(setup.materials.benchmark.columns[column], np.float32)
+        if column := setup.inputs.validation_column(dataset):
+            values = np.asarray(setup.inputs.benchmark.columns[column], np.float32)
             name = f"{paper.VALIDATION_ACCURACY}:{dataset}"
-            made.append(Judge(name, judges.title(name), values[:, None], None if dataset == _ALSO else (dataset,)))
-    find = judges.with_derived(setup.find)
-    rows = judges.reference_rows(setup.settings.reference_key, setup.materials.space) if setup.scores else None
-    made += [judges.make_judge(name, find, rows) for name in JUDGES]
-    return [judge for judge in made if judge]
+            conditions = None if dataset == _ALSO else (dataset,)
+            made.append(Objective(name, paper.title(name), values[:, None], conditions))
+    find = experts.with_derived(setup.find)
+    rows = objectives.reference_rows(setup.settings.reference_key, setup.inputs.space) if setup.scores else None
+    made += [objectives.make_objective(name, find, rows) for name in OBJECTIVES]
+    return [objective for objective in made if objective]
 
 
 def maxima(setup: Setup) -> list[dict[str, Any]]:
     """For each score of the table and each vote the cell that it likes best, with its accuracies as fractions."""
-    space, find = setup.materials.space, judges.with_derived(setup.find)
+    space, find = setup.inputs.space, experts.with_derived(setup.find)
     names = [*(setup.scores.columns if setup.scores else ()), *VOTES]
-    values: dict[str, np.ndarray | None] = {name: judges.find_values(name, find) for name in names}
-    validation = {dataset: setup.materials.validation_column(dataset) for dataset in setup.test_columns}
-    columns = {
-        column: np.asarray(setup.materials.benchmark.columns[column]) for column in validation.values() if column
-    }
-    tops = {name: judges.maximum(column) for name, column in (columns | values).items() if column is not None}
+    values: dict[str, np.ndarray | None] = {name: experts.find_values(name, find) for name in names}
+    validation = {dataset: setup.inputs.validation_column(dataset) for dataset in setup.test_columns}
+    columns = {column: np.asarray(setup.inputs.benchmark.columns[column]) for column in validation.values() if column}
+    tops = {name: objectives.maximum(column) for name, column in (columns | values).items() if column is not None}
     records = []
     for name, top in tops.items():
         if top and space.from_index:
@@ -126,23 +125,23 @@ def maxima(setup: Setup) -> list[dict[str, Any]]:
     return records
 
 
-def make_findings(setup: Setup, plan: Sequence[Search], found: Sequence[Found], dataset: str) -> list[Finding]:
+def make_lines(setup: Setup, plan: Sequence[Search], found: Sequence[Found], dataset: str) -> list[Line]:
     """The lines of a data set: every search, the optimum, and what else the paper prints."""
     accuracy, condition = setup.accuracy(dataset), f"{dataset}_test"
     figures = {row: figure for (row, column), figure in paper.search_figures(9).items() if column == condition}
-    optimum = findings.find_optimum(setup.test_columns[dataset], accuracy)
-    done = {one.search.key: findings.summarise(accuracy[one.indices]) for one in found}
+    optimum = accuracies.find_optimum(setup.test_columns[dataset], accuracy)
+    done = {one.search.key: accuracies.summarise(accuracy[one.indices]) for one in found}
     lines = []
     for search in plan:
-        if search.judge.conditions is None or dataset in search.judge.conditions:
+        if search.objective.conditions is None or dataset in search.objective.conditions:
             figure = figures.get(search.row, paper.NO_FIGURE)
-            name, best = search.judge.name, optimum.accuracy
-            lines.append(Finding(search.row, name, "", condition, figure, done.get(search.key), best))
+            name, best = search.objective.name, optimum.accuracy
+            lines.append(Line(search.row, name, "", condition, figure, done.get(search.key), best))
     ours = {search.row for search in plan} | {"Optimum"}
-    itself = findings.summarise(np.array([optimum.accuracy]))
-    lines.append(Finding("Optimum", optimum.column, "", condition, figures["Optimum"], itself, None))
+    itself = accuracies.summarise(np.array([optimum.accuracy]))
+    lines.append(Line("Optimum", optimum.column, "", condition, figures["Optimum"], itself, None))
     others = {row: figure for row, figure in figures.items() if row not in ours}
-    return lines + [Finding(row, "", "", condition, figure, None, None) for row, figure in others.items()]
+    return lines + [Line(row, "", "", condition, figure, None, None) for row, figure in others.items()]
 
 
 def reproduce(setup: Setup, *, say: Callable[[str], Any] = print) -> list[str]:
@@ -159,13 +158,13 @@ def reproduce(setup: Setup, *, say: Callable[[str], Any] = print) -> list[str]:
         ValueError: if the folder of the searches is damaged, of other settings or in use.
         OSError: if it cannot be written.
     """
-    space = setup.materials.space
+    space = setup.inputs.space
     run = searches.make_runner(space, setup.settings)
-    plan = [(Search(strategy, judge), run) for judge in make_judges(setup) for strategy in PREFIXES]
+    plan = [(Search(strategy, objective), run) for objective in make_objectives(setup) for strategy in PREFIXES]
     tops, planned = maxima(setup), [search for search, _ in plan]
     write = lambda found: _write(setup, planned, found, tops)
     write([])
-    found = searches.run_all(setup.materials.out, space, plan, setup.settings, write)
+    found = searches.run_all(setup.inputs.out, space, plan, setup.settings, write)
     say(f"table 9: {len(found)} of {len(plan)} searches done")
     return write(found)
 
@@ -173,20 +172,20 @@ def reproduce(setup: Setup, *, say: Callable[[str], Any] = print) -> list[str]:
 def _write(
     setup: Setup, plan: Sequence[Search], found: Sequence[Found], tops: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    lines = {dataset: make_findings(setup, plan, found, dataset) for dataset in setup.test_columns}
-    named = ", ".join(judges.EXPERIMENTAL)
+    lines = {dataset: make_lines(setup, plan, found, dataset) for dataset in setup.test_columns}
+    named = ", ".join(experts.EXPERIMENTAL)
     heading = _HEADING.format(settings=setup.settings, done=len(found), total=len(plan), experimental=named)
     parts = [heading, *(f"- {note}" for note in _notes(setup, plan)), ""]
     for dataset, column in setup.test_columns.items():
-        parts += [f"## {dataset}", "", f"Accuracy: {column}.", "", findings.as_markdown(lines[dataset]), ""]
-    out, cells = setup.materials.out, _cells(setup, found)
+        parts += [f"## {dataset}", "", f"Accuracy: {column}.", "", accuracies.as_markdown(lines[dataset]), ""]
+    out, cells = setup.inputs.out, _cells(setup, found)
     if cells:
         parts += ["## Which cells were found", "", markdown_table(cells), ""]
     if tops:
         shown = [{key: _as_text(value) for key, value in top.items()} for top in tops]
-        parts += [_MAXIMA.format(count=setup.materials.space.num_archs), markdown_table(shown), ""]
-    records = [findings.as_record(line) for each in lines.values() for line in each]
-    comparison.write(out, "table9", "\n".join([*parts, _ending(setup)]), csv_text(records))
+        parts += [_MAXIMA.format(count=setup.inputs.space.num_archs), markdown_table(shown), ""]
+    records = [accuracies.as_record(line) for each in lines.values() for line in each]
+    table_files.write(out, "table9", "\n".join([*parts, _ending(setup)]), csv_text(records))
     tables = {"table9_cells.csv": cells, "table9_maxima.csv": tops}
     for name, rows in tables.items():
         if rows:
@@ -201,29 +200,29 @@ def _write(
 
 def _as_text(value: Any) -> str:
     """A field for people; the bars of an architecture's string would end a field of Markdown."""
-    return findings.percent(value) if isinstance(value, float) else str(value).replace("|", "\\|")
+    return accuracies.percent(value) if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def _cells(setup: Setup, found: Sequence[Found]) -> list[dict[str, str]]:
-    space = setup.materials.space
+    space = setup.inputs.space
     assert space.to_index is not None and space.num_choices is not None
     collapse = int(space.to_index(np.full(len(space.num_choices), ALL_1X1)))
     named = {f"all 1x1 ({collapse})": collapse}
-    return [findings.cells_record(one.search.row, one.search.judge.name, one.indices, named) for one in found]
+    return [accuracies.cells_record(one.search.row, one.search.objective.name, one.indices, named) for one in found]
 
 
 def _notes(setup: Setup, plan: Sequence[Search]) -> list[str]:
     """Why rows are missing."""
-    benchmark = setup.materials.benchmark.name
+    benchmark = setup.inputs.benchmark.name
     lost = [dataset for dataset in DATASETS if dataset not in setup.test_columns]
     notes = [f"{dataset} left out: the benchmark {benchmark} has no test accuracy on it" for dataset in lost]
-    there, find = {search.judge.name for search in plan}, judges.with_derived(setup.find)
+    there, find = {search.objective.name for search in plan}, experts.with_derived(setup.find)
     for dataset in setup.test_columns:
         if f"{paper.VALIDATION_ACCURACY}:{dataset}" not in there:
             notes.append(f"ValAcc: the benchmark {benchmark} has no {dataset}_valid_12")
-    lacking = [name for name in JUDGES if name not in there]
-    experts = dict.fromkeys(expert for name in lacking for expert in judges.expert_names(name))
-    missing = [expert for expert in experts if find(expert) is None]
+    lacking = [name for name in OBJECTIVES if name not in there]
+    needed = dict.fromkeys(expert for name in lacking for expert in experts.expert_names(name))
+    missing = [expert for expert in needed if find(expert) is None]
     table = setup.scores.name if setup.scores else "(none)"
     return notes + (
         [f"{', '.join(lacking)} left out: the table of scores {table} lacks {', '.join(missing)}"] if lacking else []
@@ -231,12 +230,11 @@ def _notes(setup: Setup, plan: Sequence[Search]) -> list[str]:
 
 
 def _ending(setup: Setup) -> str:
-    materials, scores = setup.materials, setup.scores
-    spent = searches.seconds(materials.out, materials.space, setup.settings)
+    inputs, scores = setup.inputs, setup.scores
+    spent = searches.seconds(inputs.out, inputs.space, setup.settings)
     made = f"Scores: {scores.name}, SHA-256 {scores.checksum}: {scores.source}" if scores else "Scores: none"
-    versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())
     return (
-        f"{made}\n\nGround truth: {materials.benchmark.source}, SHA-256 {materials.benchmark.checksum}.\n\n"
+        f"{made}\n\nGround truth: {inputs.benchmark.source}, SHA-256 {inputs.benchmark.checksum}.\n\n"
         f"Seed {setup.settings.seed}; seconds of the searches, compilation included: {spent}.\n\n"
-        f"Written with {versions}.\n"
+        f"{table_files.written_with()}\n"
     )

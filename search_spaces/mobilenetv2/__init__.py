@@ -12,12 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import Batch, SearchSpace
-from zsnas_jax.measure.pieces import Programs
-from zsnas_jax.measure.piecewise import Found, Kernels, Pieces, Wanted
-from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.search_spaces.mobilenetv2 import reading as mobilenetv2_reading
-from zsnas_jax.search_spaces.mobilenetv2.network import NUM_STAGES, MobileNetV2, Plan, StagePlan, kernel_shapes
+from zsnas_jax.base import SearchSpace
+from zsnas_jax.measure.chain import Chain
+from zsnas_jax.search_spaces.mobilenetv2.network import NUM_STAGES, MobileNetV2, Plan, StagePlan, steps, weights
 
 _grid = lambda low, high, step=8: tuple(range(low, high + 1, step))
 _FIELDS = ("expansion", "kernel", "stride", "layers", "out", "bottleneck")
@@ -257,12 +254,6 @@ def make_network(num_classes: int = 1000) -> MobileNetV2:
     return MobileNetV2(num_classes=num_classes)
 
 
-def _read(
-    programs: Programs, arch: Any, kernels: Kernels, options: LayerOptions, batch: Batch, wanted: Wanted
-) -> Found:
-    return mobilenetv2_reading.read(programs, plan_of(arch), kernels, options, batch, wanted)
-
-
 def space() -> SearchSpace:
     """The space as a value."""
     return SearchSpace(
@@ -277,6 +268,10 @@ def space() -> SearchSpace:
         layer_of=MobileNetV2().layer_of,
         is_valid=is_valid,
         num_choices=tuple(_NUM_CHOICES.tolist()),
+        is_dispatched=False,
         static=plan_of,
-        pieces=Pieces(lambda arch, num_classes: kernel_shapes(plan_of(arch), num_classes), _read),
+        chain=Chain(
+            lambda arch, num_classes: steps(plan_of(arch), num_classes),
+            lambda arch, num_classes: weights(plan_of(arch), num_classes),
+        ),
     )

@@ -2,19 +2,28 @@
 
 A layer widens its input to d channels (1x1 convolution, norm, activation), filters each of them (depthwise
 convolution, norm, activation), weighs them (squeeze-excite), narrows them (1x1 convolution, norm), adds a shortcut and
-activates. The first layer of a stage has the stage's stride, and a projection as its shortcut. Axes: N batch, H W C.
+activates. The first layer of a stage has the stage's stride, and a projection as its shortcut.
+
+The network is the sequence of blocks that `steps` lists, whether it runs whole or as a chain. Every block is such that
+it can be worked on in tiles of channels: a product over channels is one, what happens to each channel is another.
+`weights` of a block says what its parameters are where so many channels enter. Axes: N batch, H W C.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 
+from zsnas_jax.base import Path
+from zsnas_jax.measure.blocks import Split, Step, run_steps
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, depthwise_conv2d
 from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Path, Site, slot_of, weigh
+from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
+from zsnas_jax.nn.roles import Kernel, Role, Roles
+from zsnas_jax.nn.weights import Weight
 
 NUM_STAGES = 7
 EPSILON = 1e-3
@@ -77,172 +86,340 @@ def layers_of(plan: Plan) -> Iterator[Layer]:
             width, size = s.out, size // stride
 
 
-def kernel_shapes(plan: Plan, num_classes: int, squeeze_excite: bool = True) -> dict[Path, tuple[int, ...]]:
-    """The shapes of the kernels of `MobileNetV2`, by their paths in its parameters."""
-    shapes: dict[Path, tuple[int, ...]] = {("stem", "conv", "kernel"): (3, 3, 3, plan.stem)}
-    width = plan.stem
-    for p in layers_of(plan):
-        filtering, squeezed = f"{p.name}_filter", round(p.middle / 4)
-        shapes[f"{p.name}_widen", "conv", "kernel"] = (1, 1, p.inputs, p.middle)
-        shapes[filtering, "conv", "kernel"] = (p.kernel, p.kernel, 1, p.middle)
-        if squeeze_excite:
-            shapes[filtering, "squeeze_excite", "squeeze", "kernel"] = (1, 1, p.middle, squeezed)
-            shapes[filtering, "squeeze_excite", "excite", "kernel"] = (1, 1, squeezed, p.middle)
-        shapes[f"{p.name}_narrow", "conv", "kernel"] = (1, 1, p.middle, p.outputs)
-        if p.is_first:
-            shapes[f"{p.name}_narrow", "shortcut", "kernel"] = (1, 1, p.inputs, p.outputs)
-        width = p.outputs
-    shapes["head", "conv", "kernel"] = (1, 1, width, plan.last)
-    shapes["head", "dense", "kernel"] = (plan.last, num_classes)
-    return shapes
+_KERNEL = Kernel((2,), (3,), (0, 1), weighs_itself=True)
+_ROLES: Mapping[str, Kernel | Role] = {"kernel": _KERNEL, "scale": Role.SCALE, "bias": Role.SHIFT}
 
 
-class ConvNorm(nn.Module):
-    """Mask, convolution without bias, norm. float[N, H, W, C] to float[N, H / stride, W / stride, channels].
+def _weights(layer: str, **shapes: tuple[int, ...]) -> dict[str, Weight]:
+    """What the parameters of a kernel's or a norm's module are, by their names."""
+    return {name: Weight(layer, _ROLES[name], shape, ()) for name, shape in shapes.items()}
+
+
+def _under(**modules: Mapping[str, Weight]) -> dict[Path, Weight]:
+    """The parameters of a block's modules, by path."""
+    return {(module, name): weight for module, own in modules.items() for name, weight in own.items()}
+
+
+class Conv(nn.Module):
+    """Mask and convolution without bias. float[N, H, W, C] to float[N, H / stride, W / stride, channels].
+
+    A 1x1 convolution at stride 1 is a product, also of means float[N, C].
 
     Attributes:
         channels: D; of a depthwise convolution C.
         size: k.
         stride: the same in both directions.
         depthwise: whether each channel is filtered by itself.
-        use_bias: whether the convolution has a bias.
     """
 
     channels: int
-    size: int
-    stride: int
-    kernel_init: Initializer
-    options: LayerOptions
+    size: int = 1
+    stride: int = 1
     depthwise: bool = False
-    use_bias: bool = False
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies them."""
-        shape = (self.size, self.size, 1 if self.depthwise else x.shape[-1], self.channels)
+        """Applies it."""
+        shape = self.weights(x.shape[-1])["kernel"].shape
         kernel: Any = self.param("kernel", self.kernel_init, shape)  # type: ignore[arg-type]
-        key = self.options.key_of(self)
-        x = self.options.mask(x, key)
-        convolve = depthwise_conv2d if self.depthwise else conv2d
-        x = weigh(convolve(x, kernel, self.stride), slot_of(self, "kernel"), kernel.size // self.channels)
-        if self.use_bias:
-            x = x + self.param("bias", nn.initializers.zeros, (self.channels,))
-        probe = NormInput(name="norm_input")
-        if probe.wanted():
-            probe.observe(jax.lax.stop_gradient(x).var((0, 1, 2), ddof=1), 1.0)
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        scale, bias = self.param("norm_scale", ones, (self.channels,)), self.param("norm_bias", zeros, (self.channels,))
-        return probe.normalise(self.options, x, scale, bias, key, EPSILON)
+        if self.size == 1 and self.stride > 1:
+            x = x[:, :: self.stride, :: self.stride]
+        x = self.options.mask(x, self.options.key_of(self))
+        if self.size == 1:
+            y = x @ kernel[0, 0]
+        else:
+            y = (depthwise_conv2d if self.depthwise else conv2d)(x, kernel, self.stride)
+        return weigh(y, slot_of(self, "kernel"), kernel.size // self.channels)
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[str, Weight]:
+        """What its parameters are."""
+        return _weights("Conv", kernel=(self.size, self.size, 1 if self.depthwise else inputs, self.channels))
+
+    def parameter_roles(self) -> Roles:
+        """What it holds."""
+        return {"kernel": _KERNEL}
 
 
-class SqueezeExcite(nn.Module):
-    """Weighs channels by what they hold on average: x * sigmoid(norm(W2 relu(norm(W1 mean(x))))). The same shape."""
+class Norm(nn.Module):
+    """The norm of float[N, ..., C]."""
 
-    kernel_init: Initializer
-    options: LayerOptions
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it to float[N, H, W, C], through round(C / 4) channels."""
-        conv = lambda channels, name: ConvNorm(channels, 1, 1, self.kernel_init, self.options, name=name)
-        squeezed = conv(round(x.shape[-1] / 4), "squeeze")(x.mean((1, 2), keepdims=True))
-        return x * nn.sigmoid(conv(x.shape[-1], "excite")(self.options.activate(Site(name="site")(squeezed))))
+        """Applies it."""
+        probe = NormInput(name="input")
+        if probe.wanted():
+            probe.observe(jax.lax.stop_gradient(x).var(tuple(range(x.ndim - 1)), ddof=1), 1.0)
+        ones, zeros, shape = nn.initializers.ones, nn.initializers.zeros, x.shape[-1:]
+        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape)
+        return probe.normalise(self.options, x, scale, bias, self.options.key_of(self), EPSILON)
+
+    @staticmethod
+    @nn.nowrap
+    def weights(channels: int) -> dict[str, Weight]:
+        """What its parameters are."""
+        return _weights("Norm", scale=(channels,), bias=(channels,))
+
+    def parameter_roles(self) -> Roles:
+        """What it holds."""
+        return {"scale": Role.SCALE, "bias": Role.SHIFT}
 
 
-class Stem(nn.Module):
+class _Block(nn.Module):
+    """What blocks have in common.
+
+    Attributes:
+        kernel_init: initialisation of every kernel.
+        options: norm, activation, and mask on what enters a convolution.
+    """
+
+    kernel_init: Initializer = dataclasses.field(default=kaiming_uniform, kw_only=True)
+    options: LayerOptions = dataclasses.field(default=LayerOptions(), kw_only=True)
+
+    @nn.nowrap
+    def conv(self, name: str, *shape: int, depthwise: bool = False) -> Conv:
+        """A convolution: channels, size, stride."""
+        return Conv(*shape, depthwise=depthwise, kernel_init=self.kernel_init, options=self.options, name=name)
+
+    @nn.nowrap
+    def norm(self, name: str = "norm") -> Norm:
+        """A norm."""
+        return Norm(self.options, name=name)
+
+    @nn.nowrap
+    def activate(self, x: jax.Array, name: str = "site") -> jax.Array:
+        """The activation, and a response site."""
+        return self.options.activate(Site(name=name)(x))
+
+
+class Stem(_Block):
     """Resizes pictures and halves them: float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, channels]."""
 
     channels: int
     resolution: int
-    kernel_init: Initializer
-    options: LayerOptions
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Applies it."""
-        conv = ConvNorm(self.channels, 3, 2, self.kernel_init, self.options, name="conv")
-        x = self.options.activate(Site(name="site")(conv(resize(image, self.resolution))))
-        return LayerOutput(name="output")(x)
+        x = self.norm()(self.conv("conv", self.channels, 3, 2)(resize(image, self.resolution)))
+        return LayerOutput(name="output")(self.activate(x))
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        return _under(conv=Conv(self.channels, 3).weights(inputs), norm=Norm.weights(self.channels))
 
 
-class Widen(nn.Module):
-    """The first third of a layer: float[N, H, W, C] to float[N, H, W, middle]."""
+class Product(_Block):
+    """A 1x1 convolution, of channels that may be weighed: float[N, H, W, C] to float[N, H / s, W / s, channels]."""
 
-    middle: int
-    kernel_init: Initializer
-    options: LayerOptions
+    channels: int
+    stride: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        conv = ConvNorm(self.middle, 1, 1, self.kernel_init, self.options, name="conv")
-        return self.options.activate(Site(name="site")(conv(x)))
+    def __call__(self, x: jax.Array, gate: jax.Array | None = None) -> jax.Array:
+        """Applies it to x, times gate float[N, C]."""
+        x = x if gate is None else x * gate[:, None, None]
+        return self.conv("conv", self.channels, 1, self.stride)(x)
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        return _under(conv=Conv(self.channels).weights(inputs))
 
 
-class Filter(nn.Module):
-    """The second third of a layer: float[N, H, W, d] to float[N, H / stride, W / stride, d].
+class Filter(_Block):
+    """What happens to each of a layer's middle channels: norm, activation, depthwise convolution, norm, activation.
 
     Attributes:
-        size: k of the depthwise convolution.
+        size: k of the convolution.
         stride: of it.
-        squeeze_excite: whether channels are weighed.
     """
 
     size: int
     stride: int
-    squeeze_excite: bool
-    kernel_init: Initializer
-    options: LayerOptions
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options}
-        conv = ConvNorm(x.shape[-1], self.size, self.stride, **own, depthwise=True, name="conv")
-        x = self.options.activate(Site(name="site")(conv(x)))
-        return SqueezeExcite(**own, name="squeeze_excite")(x) if self.squeeze_excite else x
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Maps float[N, H, W, C] to (float[N, H / stride, W / stride, C], its mean float[N, C])."""
+        x = self.activate(self.norm("wide_norm")(x), "wide_site")
+        x = self.conv("conv", x.shape[-1], self.size, self.stride, depthwise=True)(x)
+        x = self.activate(self.norm()(x))
+        return x, x.mean((1, 2))
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        conv = Conv(inputs, self.size, depthwise=True).weights(inputs)
+        return _under(conv=conv, wide_norm=Norm.weights(inputs), norm=Norm.weights(inputs))
 
 
-class Narrow(nn.Module):
-    """The last third of a layer, with its shortcut.
+class SqueezeExcite(_Block):
+    """What channels are weighed by: sigmoid(norm(W2 relu(norm(W1 m)))) of their means m, float[N, C] to the same."""
+
+    @nn.compact
+    def __call__(self, mean: jax.Array) -> jax.Array:
+        """Applies it, through round(C / 4) channels."""
+        channels = mean.shape[-1]
+        squeezed = self.activate(self.norm("squeeze_norm")(self.conv("squeeze", squeezed_of(channels))(mean)))
+        return nn.sigmoid(self.norm("excite_norm")(self.conv("excite", channels)(squeezed)))
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        squeezed = squeezed_of(inputs)
+        norms = {"squeeze_norm": Norm.weights(squeezed), "excite_norm": Norm.weights(inputs)}
+        return _under(squeeze=Conv(squeezed).weights(inputs), excite=Conv(inputs).weights(squeezed), **norms)
+
+
+def squeezed_of(channels: int) -> int:
+    """The channels through which squeeze-excite looks at so many."""
+    return round(channels / 4)
+
+
+class Join(_Block):
+    """A layer's end: norm, shortcut, activation.
 
     Attributes:
-        out: width of what it gives out.
-        stride: of the layer.
-        is_first: whether the layer is the first of its stage, whose shortcut is a projection.
+        projected: whether the shortcut was projected, by a convolution whose bias and norm are here.
     """
 
-    out: int
-    stride: int
-    is_first: bool
-    kernel_init: Initializer
-    options: LayerOptions
+    projected: bool
 
     @nn.compact
     def __call__(self, y: jax.Array, x: jax.Array) -> jax.Array:
-        """Maps y float[N, H / stride, W / stride, d] and the layer's input x float[N, H, W, C] to float[..., out]."""
-        own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options}
-        y = ConvNorm(self.out, 1, 1, **own, name="conv")(y)
-        if self.is_first:
-            x = ConvNorm(self.out, 1, self.stride, **own, use_bias=True, name="shortcut")(x)
-        return LayerOutput(name="output")(self.options.activate(Site(name="site")(x + y)))
+        """Maps what was narrowed and the shortcut, float[N, H, W, C] each, to the same."""
+        y = self.norm()(y)
+        if self.projected:
+            x = self.norm("shortcut_norm")(Bias(name="shortcut_bias")(x))
+        return LayerOutput(name="output")(self.activate(x + y))
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        norm = Norm.weights(inputs)
+        bias = {"bias": Weight("Bias", Role.BIAS, (inputs,), ())}
+        return _under(norm=norm, **({"shortcut_bias": bias, "shortcut_norm": norm} if self.projected else {}))
 
 
-class Head(nn.Module):
-    """The last convolution and the classifier: float[N, H, W, C] to logits float[N, num_classes]."""
+class Bias(nn.Module):
+    """The bias of a convolution that stands in another block."""
 
-    channels: int
-    num_classes: int
-    kernel_init: Initializer
-    options: LayerOptions
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Adds it to float[N, ..., C]."""
+        return x + self.param("bias", nn.initializers.zeros, x.shape[-1:])
+
+    def parameter_roles(self) -> Roles:
+        """What it holds."""
+        return {"bias": Role.BIAS}
+
+
+class Pool(_Block):
+    """Norm and activation of the last convolution, pooled: float[N, H, W, C] to its mean float[N, C]."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
-        conv = ConvNorm(self.channels, 1, 1, self.kernel_init, self.options, name="conv")
-        x = self.options.activate(Site(name="site")(conv(x)))
-        x = Features(name="features")(LayerOutput(name="output")(x))
-        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x.mean((1, 2)))
+        x = self.activate(self.norm()(x))
+        return Features(name="features")(LayerOutput(name="output")(x)).mean((1, 2))
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        return _under(norm=Norm.weights(inputs))
+
+
+class Classifier(_Block):
+    """The dense layer: float[N, C] to logits float[N, num_classes]."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x)
+
+    @nn.nowrap
+    def weights(self, inputs: int) -> dict[Path, Weight]:
+        """What its parameters are."""
+        kernel = Weight("Dense", Kernel((0,), (1,)), (inputs, self.num_classes), ())
+        return _under(dense={"kernel": kernel, "bias": Weight("Dense", Role.BIAS, (self.num_classes,), ())})
+
+
+WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""What the channels between layers are padded to, where networks share programs."""
+
+SQUEEZED = (128, 384, 768, 1536)
+"""What the middle channels are padded to where squeeze-excite looks at all of them, and the last ones at the end."""
+
+
+def padded(width: int, widths: tuple[int, ...] = WIDTHS) -> int:
+    """The least of the widths that holds so many channels."""
+    return next(w for w in widths if w >= width)
+
+
+def tile_of(size: int) -> int:
+    """Channels of a tile where pictures have `size` pixels along a side: smaller pictures have more channels."""
+    return 32 if size > 40 else 64 if size > 20 else 128
+
+
+def steps(plan: Plan, num_classes: int, squeeze_excite: bool = True, **own: Any) -> tuple[Step, ...]:
+    """The blocks of a plan's network, and how each is split; `own` are the fields that all blocks have."""
+    found, size = [_stem(plan, own)], plan.resolution // 2
+    for layer in layers_of(plan):
+        found += _layer_steps(layer, squeeze_excite, own)
+        size = layer.size // layer.stride
+    product = lambda channels: Product(channels, **own)
+    tile, last = tile_of(size), plan.last
+    classifier, width = Classifier(num_classes, **own), padded(last, SQUEEZED)
+    return (
+        *found,
+        Step("head", product(last), split=Split("outputs", product(tile), last, tile)),
+        Step("pool", Pool(**own), split=Split("channels", Pool(**own), last, tile)),
+        Step("classifier", classifier, split=Split("whole", classifier, num_classes, width=width)),
+    )
+
+
+def _stem(plan: Plan, own: Mapping[str, Any]) -> Step:
+    stem = lambda channels: Stem(channels, plan.resolution, **own)
+    return Step("stem", stem(plan.stem), split=Split("whole", stem(padded(plan.stem)), plan.stem))
+
+
+def _layer_steps(layer: Layer, squeeze_excite: bool, own: Mapping[str, Any]) -> Iterator[Step]:
+    """The blocks of a layer of a stage: "x" is its input, and at the end its output."""
+    name, middle, outputs, tile = layer.name, layer.middle, layer.outputs, tile_of(layer.size)
+    product = lambda channels, stride=1: Product(channels, stride, **own)
+    wide = Split("outputs", product(tile), middle, tile)
+    yield Step(f"{name}_widen", product(middle), ("x",), ("y",), wide)
+    block = Filter(layer.kernel, layer.stride, **own)
+    yield Step(f"{name}_filter", block, ("y",), ("y", "mean"), Split("channels", block, middle, tile))
+    if squeeze_excite:
+        excite = SqueezeExcite(**own)
+        wide = Split("whole", excite, middle, 0, padded(middle, SQUEEZED), squeezed_of(middle))
+        yield Step(f"{name}_excite", excite, ("mean",), ("gate",), wide)
+    narrow = Split("inputs", product(padded(outputs)), outputs, tile)
+    yield Step(f"{name}_narrow", product(outputs), ("y", "gate") if squeeze_excite else ("y",), ("y",), narrow)
+    if layer.is_first:
+        across = Split("inputs", product(padded(outputs), layer.stride), outputs, tile)
+        yield Step(f"{name}_shortcut", product(outputs, layer.stride), ("x",), ("x",), across)
+    join = Join(layer.is_first, **own)
+    yield Step(f"{name}_join", join, ("y", "x"), ("x",), Split("whole", join, outputs))
+
+
+def weights(plan: Plan, num_classes: int, squeeze_excite: bool = True) -> dict[Path, Weight]:
+    """What the parameters of `MobileNetV2` are, by path, in the order in which a chain draws them."""
+    found, channels = {}, {"x": 3}
+    for step in steps(plan, num_classes, squeeze_excite):
+        assert step.split is not None
+        own = step.block.weights(channels[step.reads[0]])
+        found |= {(step.name, *path): weight for path, weight in own.items()}
+        channels |= dict.fromkeys(step.writes, step.split.channels)
+    return found
 
 
 class MobileNetV2(nn.Module):
@@ -266,19 +443,14 @@ class MobileNetV2(nn.Module):
 
         Bilinearly, without antialias. Batch norm uses the statistics that the options says.
         """
-        own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options}
-        x = Stem(plan.stem, plan.resolution, **own, name="stem")(image)
-        for layer in layers_of(plan):
-            y = Widen(layer.middle, **own, name=f"{layer.name}_widen")(x)
-            y = Filter(layer.kernel, layer.stride, self.squeeze_excite, **own, name=f"{layer.name}_filter")(y)
-            x = Narrow(layer.outputs, layer.stride, layer.is_first, **own, name=f"{layer.name}_narrow")(y, x)
-        return Head(plan.last, self.num_classes, **own, name="head")(x)
+        own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options, "parent": None}
+        return run_steps(self, steps(plan, self.num_classes, self.squeeze_excite, **own), image)
 
     def layer_of(self, path: Path, position: int) -> int:
         """The layer of a site, counted from 1: the stem, the seven stages, the last convolution."""
         del position
         name = path[0]
-        return {"stem": 1, "head": NUM_STAGES + 2}.get(name) or int(name.removeprefix("stage")[0]) + 1
+        return {"stem": 1, "pool": NUM_STAGES + 2}.get(name) or int(name.removeprefix("stage")[0]) + 1
 
 
 def resize(image: jax.Array, size: int) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Batch
-from zsnas_jax.measure.measurements import mean_cross_entropy
+from zsnas_jax.measure.losses import cross_entropy as mean_cross_entropy
 from zsnas_jax.measure.pieces import Counts, Kernel, Programs, Tape, Value, resized
 from zsnas_jax.measure.piecewise import Found, Wanted
 from zsnas_jax.nn.options import LayerOptions

@@ -19,7 +19,6 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,9 +26,9 @@ import numpy as np
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, max_pool_2x2, max_pool_3x3, rematerialised_switch
 from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.parameters import Affine, ConvKernel
 from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Probe, Site, tap, weigh
 from zsnas_jax.search_spaces.nasbench101.cells import ABSENT, CONV1, CONV3, INPUT, NUM_SLOTS, OUTPUT, POOL, Wiring, wire
-from zsnas_jax.search_spaces.nasbench201.network import Affine, Kernel
 
 NUM_STACKS = 3
 _FULL, _NARROW, _POOL, _NOTHING = range(4)  # what follows the convolution of a unit
@@ -76,7 +75,7 @@ class Unit(nn.Module):
         """
         convolutions = [o for o in self.ops if o in _KERNELS]
         shape = {CONV3: (3, 3, x.shape[-1], self.channels), CONV1: (1, 1, x.shape[-1], self.channels)}
-        kernels = {o: Kernel(shape[o], self.kernel_init, name=_KERNELS[o])() for o in convolutions}
+        kernels = {o: ConvKernel(shape[o], self.kernel_init, name=_KERNELS[o])() for o in convolutions}
         affine = Affine(self.channels, name="norm")() if convolutions else None
         key = self.options.key_of(self)
         y = _switch(op, {o: self._before_norm(o) for o in self.ops}, x, kernels, constants=(key, share))
@@ -312,18 +311,3 @@ class NASBench101(nn.Module):
             return active[path[2]] & (kept & kept[:, None] if square else kept)
 
         return has
-
-
-def select_params(params: Any, network: NASBench101, image: Any, arch: tuple[int, ...]) -> Any:
-    """The parameters of the static network of a cell, from those of the dispatched one of its variant.
-
-    Args:
-        params: the "params" collection of the dispatched network.
-        network: either network; they differ in their variant at most.
-        image: float[N, H, W, 3], or its `jax.ShapeDtypeStruct`.
-        arch: 26 Python ints.
-    """
-    shapes = jax.eval_shape(lambda image: network.init(jax.random.key(0), image, arch), image)["params"]
-    flat = flatten_dict(params)
-    cut = lambda path, leaf: flat[path][tuple(slice(0, size) for size in leaf.shape)]
-    return unflatten_dict({path: cut(path, leaf) for path, leaf in flatten_dict(shapes).items()})

@@ -7,7 +7,7 @@
   cells.
 
 Both give parameters the same names, and draw them alike from the same key: the static parameters are the dispatched
-ones without those of unused edges and kernels (`select_params`). Axes: N batch, H W C image, G = 6 edges.
+ones without those of unused edges and kernels. Axes: N batch, H W C image, G = 6 edges.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import avg_pool_2x2, avg_pool_3x3, conv2d, rematerialised_switch
 from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Site, slot_of, tap, weigh
+from zsnas_jax.nn.parameters import Affine, ConvKernel
+from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Site, tap, weigh
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -33,30 +34,6 @@ NUM_STAGES = 3
 _KERNELS = {CONV1: "conv_1x1", CONV3: "conv_3x3"}
 
 Arch = tuple[int, ...] | jax.Array
-
-
-class Kernel(nn.Module):
-    """A convolution kernel float32[k, k, C, D] in a scope of its own, so that its draw depends on its path alone."""
-
-    shape: tuple[int, ...]
-    initializer: Initializer
-
-    @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array | None]:
-        """Returns (kernel, its slot for the Fisher score)."""
-        return self.param("kernel", self.initializer, self.shape), slot_of(self, "kernel")  # type: ignore[arg-type]
-
-
-class Affine(nn.Module):
-    """The scale and bias of a norm, float32[C] each, one and zero at the start."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        """Returns (scale, bias)."""
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        return self.param("scale", ones, (self.channels,)), self.param("bias", zeros, (self.channels,))
 
 
 def conv_norm(
@@ -85,7 +62,7 @@ def conv_norm(
 class ConvNorm(nn.Module):
     """A convolution and its norm outside a conditional. float[N, H, W, C] to float[N, H / stride, W / stride, D]."""
 
-    kernel: Kernel
+    kernel: ConvKernel
     affine: Affine
     options: LayerOptions
     stride: int = 1
@@ -110,9 +87,9 @@ class Edge(nn.Module):
     kernel_init: Initializer
     options: LayerOptions
 
-    def _kernel(self, op: int) -> Kernel:
+    def _kernel(self, op: int) -> ConvKernel:
         size = 1 if op == CONV1 else 3
-        return Kernel((size, size, self.channels, self.channels), self.kernel_init, name=_KERNELS[op])
+        return ConvKernel((size, size, self.channels, self.channels), self.kernel_init, name=_KERNELS[op])
 
     @nn.compact
     def __call__(self, x: jax.Array, op: int | jax.Array, slot: jax.Array | None = None) -> jax.Array:
@@ -222,14 +199,14 @@ class Reduction(nn.Module):
         """Applies the block: two ReLU-conv-BN, the first at stride 2, beside an average pool and a 1x1 convolution."""
 
         def conv_norm(x: jax.Array, branch: str, stride: int) -> jax.Array:
-            kernel = Kernel((3, 3, x.shape[-1], self.channels), self.kernel_init, name=f"conv_{branch}")
+            kernel = ConvKernel((3, 3, x.shape[-1], self.channels), self.kernel_init, name=f"conv_{branch}")
             affine = Affine(self.channels, name=f"norm_{branch}")
             x = self.options.activate(Site(name=f"site_{branch}")(x))
             key = self.options.key_of(self)
             return ConvNorm(kernel, affine, self.options, stride, name=f"conv_norm_{branch}")(x, key)
 
         y = conv_norm(conv_norm(x, "a", 2), "b", 1)
-        kernel, slot = Kernel((1, 1, x.shape[-1], self.channels), self.kernel_init, name="downsample")()
+        kernel, slot = ConvKernel((1, 1, x.shape[-1], self.channels), self.kernel_init, name="downsample")()
         x = self.options.mask(avg_pool_2x2(x), self.options.key_of(self))
         return LayerOutput(name="output")(y + weigh(conv2d(x, kernel), slot, kernel.shape[2]))
 
@@ -266,7 +243,7 @@ class NASBench201(nn.Module):
             in_axes=nn.broadcast,
             length=self.cells_per_stage,
         )
-        stem = Kernel((3, 3, image.shape[-1], self.channels), init, name="stem")
+        stem = ConvKernel((3, 3, image.shape[-1], self.channels), init, name="stem")
         norm = Affine(self.channels, name="stem_norm")
         x = ConvNorm(stem, norm, options, name="stem_conv_norm")(image, options.key_of(self))
         for stage in range(NUM_STAGES):
@@ -303,18 +280,3 @@ def is_active(arch: Any) -> Callable[[Path, tuple[int, ...]], Any]:
         return {"conv_1x1": op == CONV1, "conv_3x3": op == CONV3, "norm": (op == CONV1) | (op == CONV3)}[path[2]]
 
     return has
-
-
-def select_params(params: Any, arch: tuple[int, ...]) -> Any:
-    """The parameters of the static network of a cell, from those of the dispatched one.
-
-    Keeps everything outside the cells, and in them the norms of edges that are convolutions with the kernel they use.
-
-    Args:
-        params: the "params" collection of the dispatched network.
-        arch: six Python ints.
-    """
-    used = {f"edge{e}": (_KERNELS[op], "norm") for e, op in enumerate(arch) if op in _KERNELS}
-    cell = lambda edges: {edge: {part: edges[edge][part] for part in parts} for edge, parts in used.items()}
-    blocks = {name: cell(block) if name.startswith("stage") else block for name, block in params.items()}
-    return {name: block for name, block in blocks.items() if block}

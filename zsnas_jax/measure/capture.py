@@ -1,9 +1,9 @@
-"""The plain measured of a network: every response, by `capture_intermediates` and `jax.vjp`.
+"""Every response of a network, by `capture_intermediates` and `jax.vjp`.
 
 A response site is one application of a non-linear activation. Its response is the tensor that enters it and the
-gradient of the mean cross-entropy with respect to that tensor, along that application's own path. `capture` returns
-them for any Flax linen module, whether marked with `zsnas_jax.nn.probes.Site` or not; it needs memory for all of them, and
-is the oracle of `zsnas_jax.measure.measurements.read`, which keeps only sums of |corr|.
+gradient of the loss with respect to that tensor, along that application's own path. `capture` returns them for any Flax
+linen module, whether marked with `zsnas_jax.nn.probes.Site` or not, as an ordinary call computes them; it needs memory
+for all of them, and is what `zsnas_jax.measure.measurements.measure`, which keeps only sums of |corr|, is held against.
 
 Axes: N batch, L layers.
 """
@@ -16,10 +16,11 @@ from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Batch, ResponseMatrices
-from zsnas_jax.measure.correlation import response_matrix
-from zsnas_jax.measure.measurements import mean_cross_entropy, number_layers
-from zsnas_jax.nn.probes import LayerOf, Path, is_site
+from zsnas_jax.base import Batch, Path, ResponseMatrices
+from zsnas_jax.correlation import response_matrix
+from zsnas_jax.measure.losses import Loss, cross_entropy
+from zsnas_jax.measure.measurements import number_layers
+from zsnas_jax.nn.probes import LayerOf, Predicate, is_site
 
 
 class Response(NamedTuple):
@@ -29,7 +30,7 @@ class Response(NamedTuple):
         path: the path of the site's module, with the index of the call appended when it is called more than once.
         position: position along `nn.scan`, 0 outside one.
         activation: float[N, ...], what enters the activation.
-        gradient: float[N, ...], the gradient of the mean cross-entropy with respect to it.
+        gradient: float[N, ...], the gradient of the loss with respect to it.
     """
 
     path: Path
@@ -43,18 +44,22 @@ def capture(
     variables: Any,
     batch: Batch,
     *args: Any,
-    sites: Callable[[nn.Module, str], bool] = is_site,
+    sites: Predicate = is_site,
+    loss: Loss = cross_entropy,
+    **keywords: Any,
 ) -> list[Response]:
     """Every response of a network, by `jax.vjp` at zero perturbations of the same sites.
 
     Args:
-        module: any Flax linen module; `module.apply(variables, image, *args)` returns logits float[N, K].
+        module: any Flax linen module; `module.apply(variables, image, *args, **keywords)` returns logits.
         variables: its variables.
         batch: the pictures and labels of the loss.
         *args: further arguments of the module, for example a genotype.
         sites: (module, method name) to whether the *output* of that call is a response. The default takes `Site`
             modules. For a module you cannot edit, choose what feeds its activations, for example
             `lambda m, _: isinstance(m, nn.BatchNorm)`: then the gradient is that of everything that reads the output.
+        loss: of logits and labels.
+        **keywords: further keyword arguments of the module.
 
     Returns:
         The responses in order of execution.
@@ -66,25 +71,27 @@ def capture(
 
     def apply(collections: Any, mutable: list[str]) -> Any:
         with nn.intercept_methods(_perturbing(sites, ranks)):
-            return module.apply(collections, batch.image, *args, capture_intermediates=sites, mutable=mutable)
+            return module.apply(
+                collections, batch.image, *args, capture_intermediates=sites, mutable=mutable, **keywords
+            )
 
     shapes = jax.eval_shape(lambda: apply(variables, ["intermediates", "perturbations"])[1])
     if "perturbations" not in shapes:
         raise ValueError(
-            f"{type(module).__name__} has no response site: probe one with Site, or choose calls by `sites`"
+            f"{type(module).__name__} has no response site: mark what enters its activations with Site, or choose it by `sites`"
         )
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["perturbations"])
 
-    def loss(perturbations: Any) -> Any:
+    def run(perturbations: Any) -> Any:
         logits, state = apply({**variables, "perturbations": perturbations}, ["intermediates"])
-        return mean_cross_entropy(logits, batch.label), state["intermediates"]
+        return loss(logits, batch.label), state["intermediates"]
 
-    value, pullback, intermediates = jax.vjp(loss, zeros, has_aux=True)
+    value, pullback, intermediates = jax.vjp(run, zeros, has_aux=True)
     (gradients,) = pullback(jnp.ones_like(value))
     return _pair(ranks, flatten_dict(intermediates), flatten_dict(gradients))
 
 
-def _perturbing(sites: Callable[[nn.Module, str], bool], ranks: dict[Path, int]) -> Callable[..., Any]:
+def _perturbing(sites: Predicate, ranks: dict[Path, int]) -> Callable[..., Any]:
     """An interceptor that adds a perturbation to the output of every call chosen, and notes the output's rank.
 
     The key in `ranks` is the module's path, the method, and the number of the call.

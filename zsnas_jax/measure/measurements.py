@@ -1,10 +1,10 @@
-"""Measurements a network: one forward pass, and at most two ways back, that serve every proxy asked for.
+"""What a network shows: one forward pass, and at most two ways back, that serve every proxy asked for.
 
 Nothing of a response is stored: statistics are taken where it passes. Axes: N batch, L layers, P positions along an
 `nn.scan` (1 outside one), D features.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,43 +12,72 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from zsnas_jax.base import ResponseMatrices
-from zsnas_jax.measure.correlation import response_matrix
-from zsnas_jax.measure.network import Network, Observation, num_stacked_axes, run
-from zsnas_jax.nn.probes import LayerOf, Observers, Path, Site
+from zsnas_jax.base import KernelSum, Path, Proxy, ResponseMatrices
+from zsnas_jax.correlation import response_matrix
+from zsnas_jax.measure.network import Network, Observation, Pass, forward
+from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOf, Observers, Site
+from zsnas_jax.nn.weights import kernels_of
 
-NEEDS = frozenset({"activations", "gradients", "kernel_gradients", "fisher", "jacobian", "labels"})
-"""What a proxy can ask of the shared pass; see `Measurements`."""
+NEEDS = frozenset(
+    {
+        *("activations", "gradients", "kernel_gradients", "fisher", "jacobian", "labels", "class_labels", "features"),
+        "network",
+    }
+)
+"""What a proxy can ask of the shared pass; see `Measurements`. "labels" are the targets of the loss, "class_labels" the
+same where they must be class indices int[N]; "network" says that the score runs the network itself, whole."""
 
 _WITH_LOSS = frozenset({"gradients", "kernel_gradients", "fisher"})
-_WITH_LABELS = _WITH_LOSS | {"labels"}
+_WITH_LABELS = _WITH_LOSS | {"labels", "class_labels"}
+ZERO_JACOBIAN = 1e-4
+"""The sum of the logits counts as independent of the pictures where its gradient is smaller than that of another
+combination by this factor: in float32 rounding leaves up to 1e-7 of it, networks have .1 and more."""
 
 
 class Measurements(NamedTuple):
-    """What the shared pass found, for proxies to score; a field that no proxy of the set needs is None.
+    """What the shared pass found, for proxies to score; a field that no proxy of the set needs is None or empty.
 
     Attributes:
-        network: the network itself, for proxies that run it on their own.
+        network: the network itself, as it was measured, for proxies that run it on their own.
         responses: ResponseMatrices float[L, N, N]; "activations" and "gradients" are needs of their own.
-        observed: observations of the sites by name of the statistic, as asked by `Proxy.observe`.
+        observed: observations of the sites: for a proxy by the names in its `observe`, before by the functions.
+        kernel_sums: float[] each: for a proxy by the names in its `kernel_sums`, before by the `KernelSum`s.
         kernel_gradients: gradient of the loss with respect to the parameters, a tree like `network.params`.
         fisher: float[], the sum over weight layers of the Fisher score.
         jacobian: float[N, D], gradient of the sum of all logits of the batch with respect to each picture.
+        zero_jacobian: bool[], whether the sum of all logits does not depend on the pictures, so that `jacobian` is
+            rounding: a batch norm stands on every path into the pool.
+        features: float[N, ...], the feature map before pooling.
+        log_scale: float[], the logarithm of what layers were divided by.
     """
 
     network: Network
     responses: Any = None
-    observed: Mapping[str, list[Observation]] = MappingProxyType({})
+    observed: Mapping[Any, list[Observation]] = MappingProxyType({})
+    kernel_sums: Mapping[Any, jax.Array] = MappingProxyType({})
     kernel_gradients: Any = None
     fisher: Any = None
     jacobian: Any = None
+    zero_jacobian: Any = None
+    features: Any = None
+    log_scale: Any = None
 
 
-def mean_cross_entropy(logits: jax.Array, label: Any) -> jax.Array:
-    """Mean over the batch of -log softmax(logits)[label]: logits float[N, K], label int[N]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+def asked_for(
+    proxies: Sequence[Proxy],
+) -> tuple[frozenset[str], tuple[Callable[..., Any], ...], dict[KernelSum, str]]:
+    """What proxies ask of one pass: needs, statistics of the sites, kernel sums each with the name of who asks."""
+    needs = frozenset[str]().union(*(proxy.needs for proxy in proxies))
+    observe = dict.fromkeys(statistic for proxy in proxies for statistic in proxy.observe.values())
+    return needs, tuple(observe), {wanted: proxy.name for proxy in proxies for wanted in proxy.kernel_sums.values()}
+
+
+def measurements_for(proxy: Proxy, measured: Measurements) -> Measurements:
+    """The measurements as a proxy's `score` reads them: statistics under the names that the proxy gave them."""
+    observed = {name: measured.observed[statistic] for name, statistic in proxy.observe.items()}
+    sums = {name: measured.kernel_sums[wanted] for name, wanted in proxy.kernel_sums.items()}
+    return measured._replace(observed=observed, kernel_sums=sums)
 
 
 def number_layers(sites: Iterable[tuple[Path, int]]) -> LayerOf:
@@ -62,100 +91,179 @@ def number_layers(sites: Iterable[tuple[Path, int]]) -> LayerOf:
     return lambda path, position: number[path[:1], position]
 
 
-def _by_layer(matrices: list[Observation], network: Network) -> jax.Array:
-    """Sums of times * value per layer: [P, N, N] values to float[L, N, N]."""
-    places = [(o.path, i) for o in matrices for i in range(len(o.times))]
-    layer_of = network.layer_of or number_layers((o.path, len(o.times)) for o in matrices)
-    layers = np.array([layer_of(*place) for place in places])
+def sum_by_layer(matrices: Sequence[Observation], layer_of: LayerOf | None) -> jax.Array:
+    """Sums of times * value per layer: [P, N, N] values of sites to float[L, N, N]."""
+    layer_of = layer_of or number_layers((o.path, len(o.times)) for o in matrices)
+    layers = np.array([layer_of(o.path, i) for o in matrices for i in range(len(o.times))])
     values = jnp.concatenate([o.times[:, None, None].astype(o.value.dtype) * o.value for o in matrices])
     return jnp.zeros((layers.max(), *values.shape[1:]), values.dtype).at[layers - 1].add(values)
 
 
+def check_needs(network: Network, needs: frozenset[str]) -> None:
+    """Raises ValueError if a need is unknown, or labels are needed and missing or of another kind."""
+    if unknown := needs - NEEDS:
+        raise ValueError(f"unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
+    label = network.batch.label
+    if needs & _WITH_LABELS and label is None:
+        raise ValueError(f"{', '.join(sorted(needs & _WITH_LABELS))}: labels are needed, the batch has none")
+    if "class_labels" in needs:
+        shape, dtype = getattr(label, "shape", None), getattr(label, "dtype", None)
+        if shape != (len(network.batch.image),) or not jnp.issubdtype(dtype, jnp.integer):
+            raise ValueError(
+                f"class indices int[{len(network.batch.image)}] are needed as labels, the batch has "
+                f"{jax.tree.map(lambda leaf: f'{leaf.dtype}{list(leaf.shape)}', label)}"
+            )
+
+
+def _statistics(
+    network: Network, needs: frozenset[str], observe: Sequence[Callable[..., Any]]
+) -> tuple[dict[str, Callable[..., Any]], Observers]:
+    """(statistics of the sites by the names under which a pass keeps them, what it looks at)."""
+    wanted = dict.fromkeys([*observe, *([response_matrix] if "activations" in needs else [])])
+    named = {f"statistic{i}": statistic for i, statistic in enumerate(wanted)}
+    look: dict[Any, Any] = {Site: named} if named else {}
+    return named, look | (WHOLE_FEATURES if "features" in needs else {})
+
+
 def _site_slots(network: Network) -> dict[Path, jax.Array]:
-    """Zeros [N, N], or [P, N, N] under a scan, for every module with sites, by its path."""
-    found: list[Observation] = []
-
-    def trace() -> None:
-        look: Observers = {Site: {"correlation": response_matrix}}
-        found.extend(run(network, network.batch.image, observe=look).observed.get("correlation", []))
-
-    jax.eval_shape(trace)
+    """Zeros [N, N], or [P, N, N] under a lift, for every module with sites, by its path."""
+    look: Observers = {Site: {"correlation": response_matrix}}
+    found = jax.eval_shape(lambda: forward(network, network.batch.image, observe=look).observed.get("correlation", []))
     if not found:
-        raise ValueError(f"{type(network.module).__name__} has no response site: probe one with Site")
-    slots: dict[Path, jax.Array] = {}
-    for o in found:
-        shape = o.value.shape if o.scanned else o.value.shape[1:]
-        slots[*o.path, "gradients"] = jnp.zeros(shape, o.value.dtype)
+        raise ValueError(no_site(network))
+    return {(*o.path, "gradients"): jnp.zeros((*o.lifted, *o.value.shape[1:]), o.value.dtype) for o in found}
+
+
+def no_site(network: Network) -> str:
+    return f"{network.name} has no response site: mark what enters its activations with Site, or choose it by `sites`"
+
+
+def fisher_slots(network: Network) -> dict[Path, jax.Array]:
+    """A zero for every kernel, by its path."""
+    flat, slots = flatten_dict(network.params), {}
+    for path, weight in kernels_of(network.weights, "Fisher"):
+        if weight.lifted is None:
+            weight.by_position(flat[path])  # says what is wrong
+        slots[path] = jnp.zeros([flat[path].shape[axis] for axis in weight.lifted or ()], flat[path].dtype)
     return slots
 
 
-def _fisher_slots(params: Any) -> dict[Path, jax.Array]:
-    """A zero for every kernel, by its path."""
-    kernels = {path: leaf for path, leaf in flatten_dict(params).items() if path[-1] == "kernel"}
-    return {path: jnp.zeros(leaf.shape[: num_stacked_axes(leaf)], leaf.dtype) for path, leaf in kernels.items()}
+def sum_kernels(network: Network, wanted: KernelSum, gradients: Any = None, asker: str = "a kernel sum") -> jax.Array:
+    """Sum over the weight layers that the architecture has of finish(sum of entry(w, g)), float[].
+
+    Args:
+        network: with the kernels W.
+        wanted: entry and finish.
+        gradients: a tree like `network.params`, or None.
+        asker: what needs it, for errors.
+    """
+    params, slopes = flatten_dict(network.params), {} if gradients is None else flatten_dict(gradients)
+    result = jnp.zeros(())
+    for path, weight in kernels_of(network.weights, asker):
+        w = weight.as_matrices(params[path])
+        g = weight.as_matrices(slopes[path]) if slopes else None
+        by_position = jax.vmap(wanted.finish)(wanted.entry(w, g).sum((1, 2)))
+        result += jnp.where(network.is_active(path), by_position.sum(), 0.0)
+    return result
 
 
-def measure(network: Network, needs: frozenset[str], observe: Mapping[str, Callable[..., Any]]) -> Measurements:
+def measure(
+    network: Network,
+    needs: frozenset[str] = frozenset(),
+    observe: Sequence[Callable[..., Any]] = (),
+    kernel_sums: Mapping[KernelSum, str] = MappingProxyType({}),
+) -> Measurements:
     """One forward pass, and at most two ways back: from the loss, and from the sum of all logits.
 
     Args:
         network: the network.
         needs: a subset of `NEEDS`.
-        observe: further statistics of the sites' activations by name: functions of float[N, ...] to a pytree.
+        observe: further statistics of the sites' activations: functions of float[N, ...] to a pytree.
+        kernel_sums: sums over weight layers, each with the name of who asks, for errors; with gradients where
+            "kernel_gradients" is among the needs.
 
     Raises:
-        ValueError: if a need is unknown, labels are needed and missing, or the network has no site and needs one.
+        ValueError: if a need is unknown, labels are needed and missing, or the network lacks what is looked at.
     """
-    if unknown := needs - NEEDS:
-        raise ValueError(f"unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
-    if needs & _WITH_LABELS and network.batch.label is None:
-        raise ValueError(f"{', '.join(sorted(needs & _WITH_LABELS))}: labels are needed, the batch has none")
-    statistics = dict(observe) | ({"correlation": response_matrix} if "activations" in needs else {})
+    check_needs(network, needs)
+    named, look = _statistics(network, needs, observe)
     slots = _site_slots(network) if "gradients" in needs else {}
     # Only what is asked for is differentiated by: XLA does not drop all of a gradient that nobody reads.
     inputs: dict[str, Any] = {"slots": slots} if slots else {}
-    inputs |= {"fisher": _fisher_slots(network.params)} if "fisher" in needs else {}
+    inputs |= {"fisher": fisher_slots(network)} if "fisher" in needs else {}
     inputs |= {"params": network.params} if "kernel_gradients" in needs else {}
     inputs |= {"image": network.batch.image} if "jacobian" in needs else {}
-    places: dict[str, list[tuple[Path, bool]]] = {}
+    rescale = network.wide_range and network.may_rescale
 
-    def forward(inputs: dict[str, Any]) -> Any:
+    def run(inputs: dict[str, Any]) -> tuple[jax.Array, Pass]:
         image, params = inputs.get("image", network.batch.image), inputs.get("params", network.params)
         tree = unflatten_dict({**inputs.get("slots", {}), **inputs.get("fisher", {})})
-        logits, observed = run(network, image, params=params, slots=tree, observe={Site: statistics})
-        arrays = {name: [(o.times, o.value) for o in seen] for name, seen in observed.items()}
-        places.update({name: [(o.path, o.scanned) for o in seen] for name, seen in observed.items()})
-        return logits, arrays
+        seen = forward(network, image, params=params, slots=tree, observe=look, rescale=rescale)
+        return seen.logits, seen
 
     if inputs:
-        logits, pullback, arrays = jax.vjp(forward, inputs, has_aux=True)
-    elif statistics:
-        logits, arrays = forward(inputs)
+        logits, pullback, seen = jax.vjp(run, inputs, has_aux=True)
+    elif look:
+        logits, seen = run(inputs)
     else:
-        return Measurements(network)
-    observed = {
-        name: [Observation(p, times, value, s) for (times, value), (p, s) in zip(seen, places[name], strict=True)]
-        for name, seen in arrays.items()
-    }
-    if statistics and not observed:
-        raise ValueError(f"{type(network.module).__name__} has no response site: probe one with Site")
+        sums = {wanted: sum_kernels(network, wanted, asker=asker) for wanted, asker in kernel_sums.items()}
+        return Measurements(network, kernel_sums=sums)
+    if named and not set(named) & set(seen.observed):
+        raise ValueError(no_site(network))
+    if "features" in needs and seen.features is None:
+        raise ValueError(no_features(network))
     gradients: dict[str, Any] = {}
     if needs & _WITH_LOSS:
-        gradients = pullback(jax.grad(mean_cross_entropy)(logits, network.batch.label))[0]
-    jacobian = pullback(jnp.ones_like(logits))[0]["image"].reshape(len(logits), -1) if "jacobian" in needs else None
-    activations = _by_layer(observed["correlation"], network) if "activations" in needs else None
-    by_layer = _slots_by_layer({path: gradients["slots"][path] for path in slots}, network) if slots else None
+        slope = jax.grad(network.loss)(logits, network.batch.label)
+        gradients = pullback(slope)[0]
+    jacobian, zero_jacobian = None, None
+    if "jacobian" in needs:
+        jacobian = pullback(jnp.ones_like(logits))[0]["image"]
+        slope, other = (slope, gradients) if gradients else _along_other_logits(pullback, logits)
+        zero_jacobian = is_zero(jacobian, jnp.ones_like(logits), other["image"], slope)
+    slopes = gradients.get("params")
+    observed = {statistic: seen.observed.get(name, []) for name, statistic in named.items()}
+    matrices = observed[response_matrix] if "activations" in needs else []
     return Measurements(
         network,
-        ResponseMatrices(activations, by_layer),
+        ResponseMatrices(
+            sum_by_layer(matrices, network.layer_of) if matrices else None,
+            # In order of execution, which the tree of gradients, sorted by path, does not keep.
+            _slots_by_layer({path: gradients["slots"][path] for path in slots}, network.layer_of) if slots else None,
+        ),
         observed,
-        gradients.get("params"),
+        {wanted: sum_kernels(network, wanted, slopes, asker) for wanted, asker in kernel_sums.items()},
+        slopes,
         sum(leaf.sum() for leaf in gradients["fisher"].values()) if "fisher" in needs else None,
-        jacobian,
+        jacobian if jacobian is None else jacobian.reshape(len(logits), -1),
+        zero_jacobian,
+        seen.features,
+        seen.log_scale,
     )
 
 
-def _slots_by_layer(gradients: Mapping[Path, jax.Array], network: Network) -> jax.Array:
-    stacked = lambda matrix: matrix if matrix.ndim == 3 else matrix[None]
-    values = {path[:-1]: stacked(matrix) for path, matrix in gradients.items()}
-    return _by_layer([Observation(p, jnp.ones(len(v)), v, True) for p, v in values.items()], network)
+def _along_other_logits(pullback: Callable[..., Any], logits: jax.Array) -> tuple[jax.Array, Any]:
+    """(a combination of the logits that is no sum, its gradients)."""
+    slope = other_combination(logits)
+    return slope, pullback(slope)[0]
+
+
+def other_combination(logits: jax.Array) -> jax.Array:
+    """Weights of the logits without pattern, of about the size of ones: what a sum is held against."""
+    return jnp.sqrt(2.0) * jnp.cos(jnp.arange(logits.size, dtype=logits.dtype) ** 2).reshape(logits.shape)
+
+
+def is_zero(jacobian: jax.Array, ones: jax.Array, other: jax.Array, slope: jax.Array) -> jax.Array:
+    """Whether the gradient of the sum of logits is rounding beside that of another combination, `slope`. bool[]."""
+    size = lambda gradient, weights: jnp.abs(gradient).mean() / jnp.sqrt(jnp.square(weights).sum())
+    return size(jacobian, ones) < ZERO_JACOBIAN * size(other, slope)
+
+
+def no_features(network: Network) -> str:
+    """The error of a network without a feature map."""
+    return f"{network.name} has no feature map: mark it with Features, or choose it by `features`"
+
+
+def _slots_by_layer(gradients: Mapping[Path, jax.Array], layer_of: LayerOf | None) -> jax.Array:
+    matrices = {path[:-1]: matrix.reshape(-1, *matrix.shape[-2:]) for path, matrix in gradients.items()}
+    return sum_by_layer([Observation(jnp.ones(len(m)), m, path) for path, m in matrices.items()], layer_of)

@@ -1,10 +1,13 @@
 """A network with weights, about to be scored, and a forward pass through it that observes what stands at its probes.
 
-Axes: N batch, P positions along an `nn.scan` (1 outside one).
+Axes: N batch, P positions along the axes that `nn.scan` and `nn.vmap` add (1 outside them).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
+import math
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,25 +16,51 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Batch
-from zsnas_jax.nn.options import ForeignLayers, LayerOptions, treated
-from zsnas_jax.nn.probes import LayerOf, LayerOutput, NormInput, Observers, Path, Probe, weigh
+from zsnas_jax.base import Batch, Path
+from zsnas_jax.measure.losses import Loss, cross_entropy
+from zsnas_jax.nn.foreign import ForeignLayers, batch_variance
+from zsnas_jax.nn.options import LayerOptions, has_layer_options, with_layer_options
+from zsnas_jax.nn.probes import (
+    Features,
+    LayerOf,
+    LayerOutput,
+    NormInput,
+    Observers,
+    OutsideProbes,
+    Probe,
+    Site,
+    shifted,
+    slot_of,
+    tap,
+    weigh,
+)
+from zsnas_jax.nn.roles import TellRoles
+from zsnas_jax.nn.weights import Weight, survey
 
 
 class Network(NamedTuple):
     """A network with weights, about to be scored.
 
     Attributes:
-        module: `module.apply(variables, image, *args)` returns logits float[N, K].
+        module: `module.apply(variables, image, *args, **keywords)` returns logits float[N, ...].
         variables: its collections, "params" among them.
         batch: pictures, and labels or None.
         args: further arguments of the module, for example a genotype.
         key: for the masks and the noise of a score.
-        options: norm, mask and activation.
+        options: norm, mask and activation of its layers.
         layer_of: layers of the sites; None for `number_layers`.
         is_active: path of a parameter to whether this architecture has it, bool or bool[].
         num_params: trainable parameters.
         num_flops: multiply-adds of one image; None where the space does not say.
+        weights: what its parameters are, by path.
+        keywords: further keyword arguments of the module.
+        loss: of logits and labels.
+        probes: calls of its parts that are looked at beside the probes that its author wrote.
+        is_homogeneous: whether without norms and biases it is positively homogeneous of degree one in its input and in
+            each layer, under an activation that is.
+        with_dropout: whether dropout works as its modules say; else it is off.
+        wide_range: whether its values may leave the range of float32: then layers are rescaled, if it is homogeneous,
+            or it is computed in float64.
     """
 
     module: nn.Module
@@ -44,43 +73,79 @@ class Network(NamedTuple):
     is_active: Callable[[Path], Any]
     num_params: Any
     num_flops: Any
+    weights: Mapping[Path, Weight]
+    keywords: Mapping[str, Any] = MappingProxyType({})
+    loss: Loss = cross_entropy
+    probes: OutsideProbes = OutsideProbes()
+    is_homogeneous: bool = False
+    with_dropout: bool = False
+    wide_range: bool = False
 
     @property
     def params(self) -> Any:
         """The collection "params"."""
         return self.variables["params"]
 
+    @property
+    def name(self) -> str:
+        """The class of the module, for messages."""
+        return type(self.module).__name__
 
-class Observation(NamedTuple):
-    """What a statistic saw at one probe: times float[P], value arrays [P, ...], `scanned` if under a scan."""
+    @property
+    def may_rescale(self) -> bool:
+        """Whether dividing the output of a layer divides that of the network, exactly."""
+        return self.is_homogeneous and self.options.are_homogeneous
 
-    path: Path
+    def with_params(self, params: Any) -> "Network":
+        """The network with other parameters."""
+        return self._replace(variables={**self.variables, "params": params})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What a statistic saw at one probe: how often it occurs, float[P], and its values [P, ...].
+
+    Attributes:
+        times: how often each position occurs.
+        value: a pytree of arrays.
+        path: of the probe's module.
+        lifted: lengths of the axes that `nn.scan` and `nn.vmap` add around it; their product is P.
+    """
+
     times: jax.Array
     value: Any
-    scanned: bool
+    path: Path = dataclasses.field(metadata={"static": True})
+    lifted: tuple[int, ...] = dataclasses.field(default=(), metadata={"static": True})
 
 
 class Pass(NamedTuple):
-    """A forward pass: logits float[N, K]; the observations of each statistic in order of execution."""
+    """A forward pass: logits float[N, ...]; the observations of each statistic in order of execution."""
 
     logits: jax.Array
     observed: dict[str, list[Observation]]
 
     @property
     def log_scale(self) -> jax.Array:
-        """float[], the logarithm of what `rescale` divided by in all; 0 without a marked layer."""
+        """float[], the logarithm of what layers were divided by in all."""
         scales = self.observed.get("log_scale", [])
         return total(scales) if scales else jnp.zeros(())
 
+    @property
+    def features(self) -> jax.Array | None:
+        """The feature map before pooling, as `WHOLE_FEATURES` observes it; None without one."""
+        seen = self.observed.get("features", [])
+        return seen[-1].value[-1] if seen else None
 
-def run(
+
+def forward(
     network: Network,
     image: jax.Array,
     *,
     params: Any = None,
     slots: Any = None,
     options: LayerOptions | None = None,
-    observe: Observers | None = None,
+    observe: Observers = MappingProxyType({}),
     rescale: bool = False,
 ) -> Pass:
     """One forward pass.
@@ -89,33 +154,54 @@ def run(
         network: the network.
         image: float[N, H, W, C].
         params: instead of the network's.
-        slots: tree of slots for the gradients of probes, see `zsnas_jax.nn.probes`.
+        slots: tree of slots for the gradients of probes and kernels, see `zsnas_jax.nn.probes`.
         options: instead of the network's.
         observe: statistics by class of probe. Statistics of different probes have different names.
         rescale: divides the output of every layer by its largest absolute value s, and observes log s as "log_scale".
-            For networks that are positively homogeneous of degree one, whose value then is exp(sum log_scale) times.
+            For networks that `may_rescale`, whose value then is exp(sum log_scale) times.
+
+    Raises:
+        ValueError: if a probe cannot be seen through a lift of the module, a slot reaches nothing, or the module
+            cannot be scored.
     """
     options = options or network.options
-    observer = _Observer(observe or {}, rescale)
-    foreign = ForeignLayers(options)
-    module = treated(network.module, options)
-    is_foreign = not hasattr(module, "options")
+    module = with_layer_options(network.module, options)
+    observer = _Observer(network, observe, rescale)
+    foreign = ForeignLayers(options, with_dropout=network.with_dropout)
+    is_foreign = not has_layer_options(module)
     variables = {**network.variables, "params": network.params if params is None else params, "slots": slots or {}}
     rngs = {"mask": jax.random.fold_in(network.key, 0)} if options.is_random else {}
+    rngs |= {"dropout": jax.random.fold_in(network.key, 2)} if network.with_dropout else {}
     outside = nn.intercept_methods(foreign.intercept) if is_foreign else contextlib.nullcontext()
-    with outside, nn.intercept_methods(observer.intercept):
-        logits, state = module.apply(variables, image, *network.args, mutable=["observed"], rngs=rngs)
+    with nn.intercept_methods(observer.intercept), outside:  # the first sees what the second makes of a call
+        logits, state = module.apply(
+            variables, image, *network.args, mutable=["observed"], rngs=rngs, **network.keywords
+        )
     if is_foreign:
-        foreign.check(type(module).__name__)
+        foreign.check(network.name)
+    observer.check(slots or {})
     return Pass(logits, observer.collect(state.get("observed", {})))
+
+
+def with_weights(network: Network, tell: TellRoles | None = None) -> Network:
+    """The network with what its parameters are, found by an abstract trace of a pass.
+
+    Args:
+        network: whose `weights` are not known yet.
+        tell: roles from outside, asked first.
+    """
+    call = lambda params: forward(network, network.batch.image, params=params).logits
+    return network._replace(weights=survey(network.params, call, tell))
 
 
 class _Observer:
     """What a pass does at probes, batch norms and weight layers; one object serves one call of a network."""
 
-    def __init__(self, observe: Observers, rescale: bool) -> None:
-        self.observe, self.rescale = observe, rescale
+    def __init__(self, network: Network, observe: Observers, rescale: bool) -> None:
+        self.network, self.observe, self.rescale = network, observe, rescale
         self.order: dict[Path, None] = {}  # paths of what was observed, in order of execution
+        self.reached: set[Path] = set()  # slots that modules were handed
+        self.kernels = {path[:-1]: (path[-1], weight) for path, weight in network.weights.items() if weight.kernel}
 
     def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         """For `nn.intercept_methods`."""
@@ -125,20 +211,51 @@ class _Observer:
         if isinstance(module, Probe) and method == "observe":
             return self.sow(module, self.observe.get(type(module), {}), *args)
         output = next_fun(*args, **kwargs)
-        if method != "__call__":
-            return output
-        if self.rescale and isinstance(module, LayerOutput):
-            largest = lax.stop_gradient(jnp.abs(output).max())
-            scale = jnp.where(largest > 0, largest, 1.0)
-            self.sow(module, {"log_scale": jnp.log}, scale, 1.0)
-            return output / scale
-        if isinstance(module, nn.BatchNorm) and NormInput in self.observe:
-            variance = args[0].var(tuple(range(args[0].ndim - 1)), ddof=1)
-            self.sow(module, self.observe[NormInput], variance, 1.0)
-        if isinstance(module, nn.Conv | nn.Dense) and module.has_variable("slots", "kernel"):
-            kernel: jax.Array = module.get_variable("params", "kernel")
-            return weigh(output, module.get_variable("slots", "kernel"), kernel.size // kernel.shape[-1])
+        names = ("gradients", "shift", self.kernels.get(module.path, ("kernel",))[0])
+        self.reached.update((*module.path, name) for name in names if self._has(module, name))
+        if method == "__call__":
+            output = self._look_at_layer(module, args, output)
+        for probe in self.network.probes.classes(module, method):
+            output = self._look_from_outside(module, probe, output)
         return output
+
+    def _has(self, module: nn.Module, name: str) -> bool:
+        return module.scope is not None and module.has_variable("slots", name)
+
+    def _look_at_layer(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """The output of a module's call, seen as a layer's."""
+        if isinstance(module, LayerOutput):
+            return self._rescaled(module, output)
+        if isinstance(module, nn.BatchNorm) and NormInput in self.observe:
+            self.sow(module, self.observe[NormInput], batch_variance(module, args[0]), 1.0)
+        name, weight = self.kernels.get(module.path, ("", None))
+        kernel = weight and weight.kernel
+        if weight and kernel and not kernel.weighs_itself and self._has(module, name):
+            if kernel.num_filter_axes is None:
+                raise ValueError(f"Fisher does not serve {weight.layer} {'/'.join(module.path)}: its filters are not "
+                                 "along the last axes of its output")  # fmt: skip
+            return weigh(output, slot_of(module, name), kernel.fan_in(weight.shape), kernel.num_filter_axes)
+        return output
+
+    def _look_from_outside(self, module: nn.Module, probe: type[Probe], output: Any) -> Any:
+        """The output of a call that was chosen from outside, as a probe of a class sees it."""
+        if not isinstance(output, jax.Array):
+            raise ValueError(
+                f"{type(module).__name__} {'/'.join(module.path)} was chosen as {probe.__name__}: it returns "
+                f"{type(output).__name__}, needed is one array"
+            )
+        self.sow(module, self.observe.get(probe, {}), output, 1.0)
+        if probe is Site:
+            return tap(output, slot_of(module, "gradients"))
+        return shifted(output, slot_of(module, "shift")) if probe is Features else self._rescaled(module, output)
+
+    def _rescaled(self, module: nn.Module, output: jax.Array) -> jax.Array:
+        if not self.rescale:
+            return output
+        largest = lax.stop_gradient(jnp.abs(output).max())
+        scale = jnp.where(largest > 0, largest, 1.0)
+        self.sow(module, {"log_scale": jnp.log}, scale, 1.0)
+        return output / scale
 
     def sow(self, module: nn.Module, statistics: Mapping[str, Any], value: jax.Array, times: float | jax.Array) -> None:
         """Keeps (times float[], statistic) pairs; what occurs no time is not computed, and zero."""
@@ -151,7 +268,14 @@ class _Observer:
                 pair = times, lax.cond(times > 0, statistic, zeros, value)
             else:
                 pair = jnp.float32(times), statistic(value)
-            module.sow("observed", name, pair)
+            if not module.sow("observed", name, pair):
+                raise ValueError(f"{_unmapped(self.network, module.path)}: what stands there cannot be seen")
+
+    def check(self, slots: Any) -> None:
+        """Raises ValueError if a slot reached no module."""
+        for path in flatten_dict(slots):
+            if path not in self.reached:
+                raise ValueError(f"{_unmapped(self.network, path[:-1])}: gradients there cannot be seen")
 
     def collect(self, state: Any) -> dict[str, list[Observation]]:
         """What was sown, by name of the statistic, each with its axis of positions."""
@@ -160,11 +284,38 @@ class _Observer:
         for path in self.order:
             for own in [own for own in flat if own[:-1] == path]:
                 for times, value in flat[own]:
-                    scanned = bool(jnp.ndim(times))
-                    if not scanned:
-                        times, value = jax.tree.map(lambda x: x[None], (times, value))
-                    observed.setdefault(own[-1], []).append(Observation(path, times, value, scanned))
+                    observed.setdefault(own[-1], []).append(_observation(path, times, value))
         return observed
+
+
+def _observation(path: Path, times: Any, value: Any) -> Observation:
+    """What was sown at a path, the axes that lifts added as one."""
+    lifted = tuple(jnp.shape(times))
+    in_a_row = lambda leaf: leaf.reshape(-1, *leaf.shape[len(lifted) :])
+    return Observation(jnp.reshape(times, -1), jax.tree.map(in_a_row, value), path, lifted)
+
+
+def _unmapped(network: Network, path: Path) -> str:
+    return (
+        f"{network.name}: the nn.scan or nn.vmap around {'/'.join(path)} does not map the collections of "
+        "zsnas_jax.nn.probes.COLLECTIONS over axis 0"
+    )
+
+
+@contextlib.contextmanager
+def enough_range(network: Network) -> Iterator[Network]:
+    """The network for a computation inside the context: in float64 where values may leave float32.
+
+    A network that may be rescaled layer by layer stays as it is; what is computed inside from any other is float64, and
+    has to be rounded before it leaves.
+    """
+    if not network.wide_range or network.may_rescale:
+        yield network
+        return
+    with jax.enable_x64(True):
+        is_real = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+        widen = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if is_real(leaf) else leaf, tree)
+        yield network._replace(variables=widen(network.variables), batch=widen(network.batch))
 
 
 def total(observations: list[Observation]) -> jax.Array:
@@ -172,6 +323,6 @@ def total(observations: list[Observation]) -> jax.Array:
     return sum(jnp.tensordot(o.times.astype(o.value.dtype), o.value, axes=1) for o in observations)  # type: ignore[return-value]
 
 
-def num_stacked_axes(kernel: jax.Array) -> int:
-    """1 for a kernel that `nn.scan` stacked (5 axes: convolution; 3: dense), 0 for a single one (4 or 2)."""
-    return kernel.ndim % 2
+def num_positions(observation: Observation) -> int:
+    """P."""
+    return math.prod(observation.lifted)

@@ -1,7 +1,7 @@
-"""The three initialisations of the papers and one more, for every kernel of a convolution or a dense layer.
+"""The three initialisations of the papers and one more, for every kernel of a weight layer.
 
-A kernel is scale(fan) times unit noise. Of float[..., k, k, C, D] fan_in is k * k * C and fan_out k * k * D; of
-float[C, D] they are C and D.
+A kernel is scale(fan) times unit noise; its fan follows from the axes that its layer tells (`zsnas_jax.nn.roles`). Of
+a convolution's float[k, k, C, D] fan_in is k * k * C and fan_out k * k * D; of a dense layer's float[C, D] C and D.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from zsnas_jax.base import Path
+from zsnas_jax.nn.roles import Kernel
+from zsnas_jax.nn.weights import Weight
 
 
 class Initializer(NamedTuple):
@@ -30,17 +34,18 @@ class Initializer(NamedTuple):
     def __call__(
         self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
     ) -> jax.Array:
-        """A kernel of a shape; the sharding, which Flax may pass, is not used."""
-        return (self.scale_of(shape) * self.noise(key, tuple(shape))).astype(dtype)
+        """A kernel of a shape [*window, C, D], by Flax's convention; the sharding, which Flax may pass, is not used."""
+        kernel = Kernel((len(shape) - 2,), (len(shape) - 1,), tuple(range(len(shape) - 2)))
+        return (self.scale_of(kernel, shape) * self.noise(key, tuple(shape))).astype(dtype)
 
-    def scale_of(self, shape: Sequence[int]) -> Any:
+    def scale_of(self, kernel: Kernel, shape: Sequence[int]) -> Any:
         """What unit noise is multiplied by in a kernel of a shape."""
-        return self.scale(int(np.prod([*shape[-4:-2], shape[-1 if self.is_fan_out else -2]])))
+        return self.scale(kernel.fan_out(shape) if self.is_fan_out else kernel.fan_in(shape))
 
-    def rescale(self, mask: jax.Array) -> Any:
+    def rescale(self, kernel: Kernel, mask: jax.Array) -> Any:
         """What a kernel is multiplied by where only some of its entries, bool of its shape, are no padding."""
-        others = (*range(mask.ndim - 4), -2 if self.is_fan_out else -1)
-        return self.scale(mask.any(others).sum()) / self.scale_of(mask.shape)
+        others = kernel.inputs if self.is_fan_out else kernel.outputs
+        return self.scale(mask.any((*kernel.groups, *others)).sum()) / self.scale_of(kernel, mask.shape)
 
 
 def _signed_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -70,22 +75,23 @@ INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
 )
 
 
-def draw_kernels(key: jax.Array, params: Any, initializer: Initializer) -> Any:
-    """Replaces every parameter named "kernel" by slices of one flat draw.
+def draw_kernels(key: jax.Array, params: Any, weights: Mapping[Path, Weight], initializer: Initializer) -> Any:
+    """Replaces every kernel by slices of one flat draw.
 
     XLA compiles every separate draw for 0.3 to 0.6 s, so that those of a network take longer than its gradient; one
     flat draw costs half a second.
 
     Args:
         key: of the draw.
-        params: a "params" collection; parameters of other names stay.
+        params: a "params" collection; parameters that are no kernels stay.
+        weights: what its parameters are, by path.
         initializer: the distribution.
     """
     flat = flatten_dict(params)
-    kernels = [path for path in flat if path[-1] == "kernel"]
+    kernels = {path: weights[path].kernel for path in flat if weights[path].kernel}
     ends = np.cumsum([flat[path].size for path in kernels])
     noise = initializer.noise(key, (int(ends[-1]) if kernels else 0,))
-    for path, end in zip(kernels, ends, strict=True):
-        leaf = flat[path]
-        flat[path] = initializer.scale_of(leaf.shape) * noise[end - leaf.size : end].reshape(leaf.shape)
+    for (path, kernel), end in zip(kernels.items(), ends, strict=True):
+        leaf, shape = flat[path], weights[path].shape
+        flat[path] = initializer.scale_of(kernel, shape) * noise[end - leaf.size : end].reshape(leaf.shape)
     return unflatten_dict(flat)

@@ -158,8 +158,9 @@ def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Ar
 
 
 def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    mean = x.mean((0, 1, 2))
-    variance = jnp.maximum(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean), 0.0)  # rounding can make it negative
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axes)
+    variance = jnp.maximum(jnp.square(x).mean(axes) - jnp.square(mean), 0.0)  # rounding can make it negative
     inverse = lax.rsqrt(variance + epsilon)
     return (x - mean) * inverse, inverse
 
@@ -167,17 +168,18 @@ def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
 def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     """Batch normalisation by the statistics of the batch itself, as in training.
 
-    y = scale (x - mean) / sqrt(var + epsilon) + bias, mean and population variance per channel over B, H and W.
+    y = scale (x - mean) / sqrt(var + epsilon) + bias, mean and population variance per channel over all other axes.
 
     Args:
-        x: float[B, H, W, C].
+        x: float[B, ..., C].
         scale: float[C].
         bias: float[C].
         epsilon: added to the variance.
 
     Returns:
-        float[B, H, W, C].
+        float[B, ..., C].
     """
+    axes = tuple(range(x.ndim - 1))
 
     @jax.custom_vjp
     def run(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -189,8 +191,8 @@ def batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float =
 
     def backward(residuals: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         normal, inverse, scale = residuals
-        along = (gradient * normal).mean((0, 1, 2))
-        flat = gradient.mean((0, 1, 2))
+        along = (gradient * normal).mean(axes)
+        flat = gradient.mean(axes)
         count = gradient.size // gradient.shape[-1]
         return inverse * scale * (gradient - flat - normal * along), along * count, flat * count
 

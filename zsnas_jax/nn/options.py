@@ -1,14 +1,13 @@
-"""How a network is treated while it is scored: its norm, its activation, the mask on what enters its convolutions.
+"""The options of a network's layers: its norm, its activation, the mask on what enters its convolutions.
 
-NCD's two remedies against scores that fall as networks grow non-linear are treatments: SAM (stochastic activation
+NCD's two remedies against scores that fall as networks grow non-linear are such options: SAM (stochastic activation
 masking), `mask_rate` > 0, and NIR (non-linear rescaling), `norm="ln"`. Any proxy runs under any options.
 
-A network with a field `options` applies it itself, as those of `search_spaces` do. Any other Flax module is treated
-from outside: its `nn.BatchNorm` calls normalise as the options says, always by the statistics of the batch they see,
-and its `nn.Conv` calls are masked. Its activations are functions that nobody can intercept: they stay.
+A network with a field `options` that holds `LayerOptions` applies them itself, as those of `search_spaces` do. To any
+other Flax module they are applied from outside (`zsnas_jax.nn.foreign`).
 
 Axes: N batch, H W C. Source: Kang et al., "Beyond the Limits: Overcoming Negative Correlation of Activation-Based
-Training-Free NAS" (NCD), ICCV 2025. Its supplement leaves the mask open; ours is the measured that works: one Bernoulli
+Training-Free NAS" (NCD), ICCV 2025. Its supplement leaves the mask open; ours is the reading that works: one Bernoulli
 draw per element and sample, the stem's input included, no rescaling.
 """
 
@@ -81,9 +80,13 @@ def _mask(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
     return jnp.where(jax.random.bits(key, x.shape, jnp.uint16) < round(rate * _LEVELS), 0.0, x)
 
 
+HOMOGENEOUS_ACTIVATIONS = frozenset({"relu", "leaky_relu"})
+"""The activations f with f(s x) = s f(x) for s > 0."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerOptions:
-    """How a network is treated while it is scored.
+    """The options of a network's layers.
 
     Attributes:
         norm: what stands in the place of batch norm, a name in `NORMS`; "ln" is NIR.
@@ -114,12 +117,17 @@ class LayerOptions:
             raise ValueError(f"momentum of batch norm is {self.momentum}: allowed are 0 to 1, 1 excluded")
 
     @property
+    def are_homogeneous(self) -> bool:
+        """Whether a layer without a bias is positively homogeneous under these options."""
+        return self.norm == "identity" and not self.mask_rate and self.activation in HOMOGENEOUS_ACTIVATIONS
+
+    @property
     def is_random(self) -> bool:
-        """Whether a network under this options draws from the random stream "mask"."""
+        """Whether a network under these options draws from the random stream "mask"."""
         return self.mask_rate > 0 or self.norm == "dropout"
 
     def unmasked(self, norm: str) -> "LayerOptions":
-        """This options with another norm and no mask."""
+        """These options with another norm and no mask."""
         return dataclasses.replace(self, norm=norm, mask_rate=0.0)
 
     def key_of(self, module: nn.Module) -> jax.Array | None:
@@ -141,44 +149,11 @@ class LayerOptions:
         return ACTIVATIONS[self.activation](x)
 
 
-def treated(module: nn.Module, options: LayerOptions) -> nn.Module:
-    """The module with its field `options` set, or the module itself where it has none."""
-    return module.clone(options=options) if hasattr(module, "options") else module
+def with_layer_options(module: nn.Module, options: LayerOptions) -> nn.Module:
+    """The module with its field `options` set, or the module itself where it has none of its own."""
+    return module.clone(options=options) if has_layer_options(module) else module
 
 
-def affine_of(module: nn.BatchNorm, channels: int) -> tuple[jax.Array, jax.Array]:
-    """(scale, bias) of a Flax batch norm, float[C] each."""
-    get = lambda name, default: module.get_variable("params", name) if module.has_variable("params", name) else default
-    return get("scale", jnp.ones(channels)), get("bias", jnp.zeros(channels))
-
-
-class ForeignLayers:
-    """Treats a Flax module from outside: `intercept` is for `nn.intercept_methods`; `check` after the call.
-
-    One object serves one call: it counts what it met.
-    """
-
-    def __init__(self, options: LayerOptions) -> None:
-        self.options = options
-        self.num_norms = self.num_convolutions = 0
-
-    def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        """Normalises as the options says, and masks what enters a convolution."""
-        module, is_call = context.module, context.method_name == "__call__"
-        if is_call and isinstance(module, nn.BatchNorm):
-            self.num_norms += 1
-            key = module.make_rng("mask") if self.options.norm == "dropout" else None
-            return self.options.normalise(args[0], *affine_of(module, args[0].shape[-1]), key)
-        if is_call and isinstance(module, nn.Conv):
-            self.num_convolutions += 1
-            return next_fun(self.options.mask(args[0], self.options.key_of(module)), *args[1:], **kwargs)
-        return next_fun(*args, **kwargs)
-
-    def check(self, name: str) -> None:
-        """Raises ValueError if the options found nothing to act on in the module of that name."""
-        if self.options.norm not in ("bn", "identity", "bn_initial") and not self.num_norms:
-            raise ValueError(f"{name} has no batch norm that norm {self.options.norm!r} could replace")
-        if self.options.mask_rate and not self.num_convolutions:
-            raise ValueError(f"{name} has no convolution that mask_rate {self.options.mask_rate} could mask")
-        if self.options.activation != "relu":
-            raise ValueError(f"{name} chooses its own activation: {self.options.activation!r} cannot replace it")
+def has_layer_options(module: nn.Module) -> bool:
+    """Whether a module applies options itself: its field `options` holds some."""
+    return isinstance(getattr(module, "options", None), LayerOptions)

@@ -1,37 +1,43 @@
-"""Marks: what the author of a network writes where a proxy wants to look.
+"""Probes: where proxies look into a network.
 
-`Site` probes what enters an activation, `LayerOutput` the end of a layer, `Features` the feature map before pooling.
-All are identities. A measured (`zsnas_jax.measure.measurements`) sees them by Flax's method interceptors, so an ordinary call of a
-network is an ordinary call. Where a probe would stand inside a conditional, in which Flax cannot run a module, its
-methods are called outside and its `slot` is passed in; `zsnas_jax.search_spaces.nasbench201.network` does so.
+The author of a network writes them: `Site` at what enters an activation, `LayerOutput` at the end of a layer,
+`Features` at the feature map before pooling. All are identities. A pass (`zsnas_jax.measure.network.forward`) sees them
+by Flax's method interceptors, so an ordinary call of a network is an ordinary call. For a module that nobody can edit,
+`OutsideProbes` choose calls whose output is such a place; both feed the same pass.
+
+Where a probe would stand inside a conditional, in which Flax cannot run a module, its methods are called outside and
+its `slot` is passed in; `zsnas_jax.search_spaces.nasbench201.network` does so.
 
 Axes: N batch, C channels.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.measure.correlation import response_matrix
+from zsnas_jax.base import Path
+from zsnas_jax.correlation import response_matrix
 from zsnas_jax.nn.options import EPSILON, LayerOptions
 
-Path = tuple[str, ...]
 LayerOf = Callable[[Path, int], int]
 """(path of a site's module, position along its `nn.scan` or 0) to the layer of the site, counted from 1."""
 
+Predicate = Callable[[nn.Module, str], bool]
+"""(module, name of its method) to whether that call is meant."""
+
 COLLECTIONS = ("slots", "observed", "perturbations", "intermediates", "batch_stats")
-"""Collections that a network must map over axis 0 in its own `nn.scan` to be read through it, and to be trained."""
+"""Collections that a network must map over axis 0 in its own `nn.scan` to be seen through it, and to be trained."""
 
 RNGS: Mapping[Any, bool] = MappingProxyType({"params": True, "mask": True})
 """`split_rngs` of a network's own `nn.scan`: every position draws weights and masks of its own."""
 
 
 class Probe(nn.Module):
-    """An identity that readings see. `observe` and `wanted` do nothing until a measured intercepts them."""
+    """An identity that passes see. `observe` and `wanted` do nothing until a pass intercepts them."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns x, float[N, ...], unchanged."""
@@ -39,15 +45,15 @@ class Probe(nn.Module):
         return x
 
     def observe(self, value: jax.Array, count: float | jax.Array) -> None:
-        """Shows a measured a value that occurs `count` times; 0 where it does not occur, float or float[]."""
+        """Shows a pass a value that occurs `count` times; 0 where it does not occur, float or float[]."""
 
     def wanted(self) -> bool:
-        """Whether a measured looks at probes of this class."""
+        """Whether a pass looks at probes of this class."""
         return False
 
 
 class Site(Probe):
-    """Marks a response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
+    """A response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -56,37 +62,36 @@ class Site(Probe):
         return tap(x, self.slot())
 
     def slot(self) -> jax.Array | None:
-        """The float[N, N] that gathers |corr| of the gradients here, or None when no measured wants them."""
+        """The float[N, N] that gathers |corr| of the gradients here, or None when no pass wants them."""
         return slot_of(self, "gradients")
 
 
 class LayerOutput(Probe):
-    """Marks the output of a layer, on the trunk: every path from the input to the logits runs through it."""
+    """The output of a layer, on the trunk: every path from the input to the logits runs through it."""
 
 
 class Features(Probe):
-    """Marks the feature map before global pooling."""
+    """The feature map before global pooling."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns x, float[N, ..., C], unchanged; moved by the slot "shift" where a measured hands one."""
+        """Returns x, float[N, ..., C], unchanged; moved by the slot "shift" where a pass hands one."""
         self.observe(x, 1.0)
-        shift = slot_of(self, "shift")
-        return x if shift is None else x + shift
+        return shifted(x, slot_of(self, "shift"))
 
 
 class NormInput(Probe):
     """Stands where a norm is applied; it is never called.
 
-    Shows readings the unbiased variance per channel of what enters the norm, float[C], and holds the running
-    statistics of a network that is trained.
+    Shows passes the unbiased variance per channel of what enters the norm, float[C], and holds the running statistics
+    of a network that is trained.
     """
 
     @nn.compact
     def normalise(
         self, options: LayerOptions, x: jax.Array, scale: jax.Array, bias: jax.Array, key: Any, epsilon: float = EPSILON
     ) -> jax.Array:
-        """The norm of x float[N, ..., C] as the options says; for networks that are to be trained.
+        """The norm of x float[N, ..., C] as the options say; for networks that are to be trained.
 
         Where `options.statistics` is "batch", or the norm is not batch norm, this is `options.normalise`. Else the
         collection "batch_stats" holds mean and var, float32[C] each. "follow" normalises by the batch, and moves them,
@@ -111,8 +116,28 @@ class NormInput(Probe):
         return options.normalise(wide, scale, bias, key, epsilon).astype(x.dtype)
 
 
+class OutsideProbes(NamedTuple):
+    """Calls of a module's parts whose *output* is a place to look at, beside the probes that its author wrote.
+
+    Attributes:
+        sites: what enters an activation, for example `lambda m, method: isinstance(m, nn.LayerNorm)`: then the gradient
+            is that of everything that reads the output.
+        layers: the end of a layer.
+        features: the feature map before pooling.
+    """
+
+    sites: Predicate | None = None
+    layers: Predicate | None = None
+    features: Predicate | None = None
+
+    def classes(self, module: nn.Module, method: str) -> list[type[Probe]]:
+        """The probes that the output of a call stands for."""
+        chosen = {Site: self.sites, LayerOutput: self.layers, Features: self.features}
+        return [probe for probe, meant in chosen.items() if meant is not None and meant(module, method)]
+
+
 def slot_of(module: nn.Module, name: str) -> jax.Array | None:
-    """The slot that a measured hands to a module, or None."""
+    """The slot that a pass hands to a module, or None."""
     return module.get_variable("slots", name) if module.has_variable("slots", name) else None
 
 
@@ -137,15 +162,21 @@ def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
     return x if slot is None else _tap(x, slot)
 
 
-def weigh(output: jax.Array, slot: jax.Array | None, filter_size: int) -> jax.Array:
+def shifted(x: jax.Array, slot: jax.Array | None) -> jax.Array:
+    """X moved by a slot of its shape, if there is one: the way in for derivatives by the feature map."""
+    return x if slot is None else x + slot
+
+
+def weigh(output: jax.Array, slot: jax.Array | None, filter_size: int, num_filter_axes: int = 1) -> jax.Array:
     """Identity on the output a of a weight layer; the gradient of a loss L by the slot is its Fisher score.
 
-    filter_size * sum_c 1/2 mean_n (sum_hw a dL/da)^2.
+    filter_size * sum_c 1/2 mean_n (sum a dL/da)^2, the inner sum over all places at which filter c is applied.
 
     Args:
-        output: float[N, ..., C].
+        output: float[N, ..., *filters].
         slot: float[], zero, which is not read; None for no score.
-        filter_size: weights of one filter, k * k * channels in.
+        filter_size: weights of one filter, for a convolution k * k * channels in.
+        num_filter_axes: so many last axes of the output tell filters apart.
     """
 
     @jax.custom_vjp
@@ -153,7 +184,8 @@ def weigh(output: jax.Array, slot: jax.Array | None, filter_size: int) -> jax.Ar
         return a
 
     def backward(a: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-        products = (a * gradient).reshape(len(a), -1, a.shape[-1]).sum(1)
+        filters = a.shape[a.ndim - num_filter_axes :]
+        products = (a * gradient).reshape(len(a), -1, *filters).sum(1)
         return gradient, filter_size * 0.5 * jnp.square(products).mean(0).sum()
 
     run.defvjp(lambda a, slot: (a, a), backward)
@@ -165,7 +197,7 @@ def is_site(module: nn.Module, method_name: str) -> bool:
     return isinstance(module, Site) and method_name == "__call__"
 
 
-Observers = Mapping[type[Probe], Mapping[str, Callable[[jax.Array], Any]]]
+Observers = Mapping[type[Probe], Mapping[Any, Callable[[jax.Array], Any]]]
 """Class of probes to the statistics wanted there: name to a function of what the probe shows."""
 
 WHOLE_FEATURES: Observers = {Features: {"features": lambda x: x}}

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from zsnas_jax.base import Proxy
+from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.proxies import labels
 from zsnas_jax.proxies.activation import (
     naswot,
     ncd_nwot,
@@ -39,6 +41,7 @@ __all__ = [
     "WEIGHTINGS",
     "expand",
     "gcor_first",
+    "labels",
     "make_proxies",
     "response_correlation",
     "with_options",
@@ -51,18 +54,28 @@ def expand(names: Sequence[str]) -> list[str]:
     return list(PROXIES) if list(names) == ["all"] else list(names)
 
 
-def make_proxies(names: Sequence[str], *, weighting: str = "expb2t") -> tuple[Proxy, ...]:
-    """Proxies by canonical name, `weighting` going to WRCor; "all" stands for every one.
+def make_proxies(
+    names: Sequence[str], *, weighting: str = "expb2t", options: LayerOptions | None = None
+) -> tuple[Proxy, ...]:
+    """Proxies by label (`zsnas_jax.proxies.labels`): "wrcor", "swap:num_samples=2"; "all" stands for every name.
+
+    Args:
+        names: labels, or names, which are labels too.
+        weighting: of WRCor, where its label does not say one.
+        options: norm, mask and activation of the networks under score, for every proxy that neither has its own nor is
+            a size; None or `LayerOptions()`: as the networks are.
 
     Raises:
-        ValueError: for an unknown name, a name given twice, or no name.
+        ValueError: for an unknown name or setting, a proxy given twice, or no name.
     """
     names = expand(names)
-    unknown = [name for name in names if name not in PROXIES]
-    if unknown or not names:
-        raise ValueError(
-            f"unknown proxy {', '.join(map(repr, unknown)) or 'list (empty)'}: allowed are all, {', '.join(PROXIES)}"
-        )
-    if len(set(names)) < len(names):
-        raise ValueError(f"proxies {', '.join(names)}: a name is given twice")
-    return tuple(PROXIES[name](weighting=weighting) if name == "wrcor" else PROXIES[name]() for name in names)
+    if not names:
+        raise ValueError(f"unknown proxy list (empty): allowed are all, {', '.join(PROXIES)}")
+    made: dict[str, tuple[str, Proxy]] = {}
+    for name in names:
+        proxy = labels.parse(name, weighting=weighting, options=options)
+        if proxy.identity in made:
+            same = "is given twice" if name == (other := made[proxy.identity][0]) else f"is {other}, given twice"
+            raise ValueError(f"proxies {', '.join(names)}: {name} {same}")
+        made[proxy.identity] = name, proxy
+    return tuple(proxy for _, proxy in made.values())

@@ -5,15 +5,17 @@ statistics of the batch, or whatever the run's options puts in its place. Axes: 
 """
 
 from collections.abc import Callable
+import dataclasses
+import functools
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
+from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
-from zsnas_jax.measure import linalg
 from zsnas_jax.measure.measurements import Measurements
-from zsnas_jax.measure.network import total
+from zsnas_jax.measure.network import Network, total
 from zsnas_jax.nn.options import LayerOptions
 
 _WORD = 32
@@ -34,10 +36,19 @@ def naswot() -> Proxy:
 
     Source: Mellor et al., ICML 2021.
     """
-    score = lambda r: linalg.log_abs_det(total(r.observed["codes"]))
-    return Proxy("naswot", score, frozenset(), {}, _NASWOT, observe={"codes": code_agreement})
+    score = lambda m: linalg.log_abs_det(total(m.observed["codes"]))
+    return Proxy(
+        "naswot",
+        score,
+        frozenset(),
+        {},
+        _NASWOT,
+        observe={"codes": code_agreement},
+        undefined="where two pictures have the same codes at every activation",
+    )
 
 
+@functools.cache  # so that proxies with as many samples share the statistic
 def _words(num_samples: int) -> Callable[[jax.Array], jax.Array]:
     """float[N, ...] to uint32[D, words]: each neuron's signs over the first samples, 32 to a word."""
 
@@ -83,10 +94,9 @@ def swap(
         raise ValueError(f"swap with num_samples={num_samples}: at least 1 is needed")
     if (mu is None) != (sigma is None) or (sigma is not None and sigma <= 0):
         raise ValueError(f"swap with mu={mu}, sigma={sigma}: both are needed, sigma above 0, or neither")
-    statistic = f"patterns_{num_samples}"
 
     def score(measured: Measurements) -> jax.Array:
-        seen = measured.observed[statistic]
+        seen = measured.observed["patterns"]
         words = jnp.concatenate([o.value.reshape(-1, o.value.shape[-1]) for o in seen])
         present = jnp.concatenate([jnp.repeat(o.times > 0, o.value.shape[1]) for o in seen])
         patterns = _num_distinct(words, present)
@@ -96,7 +106,7 @@ def swap(
 
     name = name or ("swap" if mu is None else "swap_regularized")
     settings = {"num_samples": num_samples, "mu": mu, "sigma": sigma}
-    return Proxy(name, score, frozenset(), settings, _SWAP, observe={statistic: _words(num_samples)})
+    return Proxy(name, score, frozenset(), settings, _SWAP, observe={"patterns": _words(num_samples)})
 
 
 def swap_regularized(*, num_samples: int = 32, mu: float = 40.0, sigma: float = 40.0) -> Proxy:
@@ -104,10 +114,45 @@ def swap_regularized(*, num_samples: int = 32, mu: float = 40.0, sigma: float = 
     return swap(num_samples=num_samples, mu=mu, sigma=sigma)
 
 
-def with_options(proxy: Proxy, options: LayerOptions, name: str) -> Proxy:
-    """A proxy that is always scored under a options of its own, whatever the run's."""
-    settings = proxy.settings | {"norm": options.norm, "mask_rate": options.mask_rate}
-    return proxy._replace(name=name, options=options, settings=settings | {"activation": options.activation})
+@dataclasses.dataclass(frozen=True)
+class UnderOptions:
+    """Prepares a network for a proxy that has options of its own.
+
+    Attributes:
+        options: of the network's layers, instead of the run's.
+        then: what else the proxy prepares.
+    """
+
+    options: LayerOptions
+    then: Callable[[Network], Network] | None = None
+
+    def __call__(self, network: Network) -> Network:
+        """The network under the options."""
+        network = network._replace(options=self.options)
+        return self.then(network) if self.then else network
+
+
+def with_options(proxy: Proxy, options: LayerOptions, name: str | None = None) -> Proxy:
+    """A proxy that is always scored under options of its own, whatever the run's; its settings say so.
+
+    Args:
+        proxy: without options of its own.
+        options: norm, mask and activation.
+        name: of the new proxy; default the old one's.
+
+    Raises:
+        ValueError: if the proxy has options of its own already.
+    """
+    if has_options(proxy):
+        raise ValueError(f"proxy {proxy.name} has layer options of its own already: {dict(proxy.settings)}")
+    settings = {"norm": options.norm, "mask_rate": options.mask_rate, "activation": options.activation}
+    prepare = UnderOptions(options, proxy.prepare)
+    return proxy._replace(name=name or proxy.name, prepare=prepare, settings={**proxy.settings, **settings})
+
+
+def has_options(proxy: Proxy) -> bool:
+    """Whether a proxy is scored under options of its own."""
+    return isinstance(proxy.prepare, UnderOptions)
 
 
 def sam_nwot(*, mask_rate: float = 0.95) -> Proxy:

@@ -42,7 +42,9 @@ def gcor_first2() -> Proxy:
 
 def log_params() -> Proxy:
     """Log Params: the order of `params`, on a scale on which sums of z-scores make sense."""
-    return Proxy("log_params", lambda r: jnp.log(jnp.float32(r.network.num_params)), frozenset(), {}, _REFERENCE)
+    return Proxy(
+        "log_params", lambda m: jnp.log(jnp.float32(m.network.num_params)), frozenset(), {}, _REFERENCE, is_size=True
+    )
 
 
 def neg_log_fisher() -> Proxy:
@@ -51,4 +53,11 @@ def neg_log_fisher() -> Proxy:
     It ranks badly alone, since small networks are quiet; beside size and diversity it tells, of networks that are
     equally large and diverse, those through which the signal passes more easily.
     """
-    return Proxy("neg_log_fisher", lambda r: -jnp.log(r.fisher), frozenset({"fisher"}), {}, _REFERENCE)
+    return Proxy(
+        "neg_log_fisher",
+        lambda m: -jnp.log(m.fisher),
+        frozenset({"fisher"}),
+        {},
+        _REFERENCE,
+        undefined="where no weight has a gradient",
+    )

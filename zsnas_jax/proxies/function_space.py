@@ -11,51 +11,61 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Proxy
-from zsnas_jax.measure.measurements import Measurements
-from zsnas_jax.measure.network import Network, Pass, run
+from zsnas_jax.base import Batch, Proxy
+from zsnas_jax.measure.measurements import Measurements, measure, no_features
+from zsnas_jax.measure.network import Network, Pass, enough_range, forward
 from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOutput, NormInput, Observers
-from zsnas_jax.proxies.weights import map_kernels
+from zsnas_jax.proxies.weights import map_parameters
 
 _NOISE = 0.01
 
+Noise = tuple[jax.Array, jax.Array]
+"""Two draws e, e' of the batch's shape."""
 
-def _draw_noise(network: Network) -> tuple[jax.Array, jax.Array]:
+
+def _draw_noise(network: Network) -> Noise:
     first, second = jax.random.split(jax.random.fold_in(network.key, 1))
     shape = network.batch.image.shape
     return jax.random.normal(first, shape), jax.random.normal(second, shape)
 
 
-def _features(passed: Pass, network: Network) -> jax.Array:
+def _features(network: Network, seen: Pass) -> jax.Array:
     """F(x) as float[N, D]."""
-    if "features" not in passed.observed:
-        raise ValueError(f"{type(network.module).__name__} probes no feature map: probe it with Features")
-    value = passed.observed["features"][-1].value
-    return value.reshape(len(passed.logits), -1)
+    if seen.features is None:
+        raise ValueError(no_features(network))
+    return seen.features.reshape(len(seen.features), -1)
 
 
-def phi_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Phi with given noise, see `phi`."""
-    base, direction = noise
-    options = network.options.unmasked("identity")
-    params = map_kernels(lambda w: w, network.params, biases=jnp.zeros_like)
+def without_norms(network: Network, noise: Noise | None = None) -> Network:
+    """The network that Phi measures: no norm, biases zero; pictures e + 0.01 e', then e."""
+    base, direction = noise or _draw_noise(network)
     both = jnp.concatenate([base + _NOISE * direction, base])
-    passed = run(network, both, params=params, options=options, observe=WHOLE_FEATURES, rescale=True)
-    features = _features(passed, network)
-    difference = jnp.abs(features[: len(base)] - features[len(base) :]).sum()
-    return jax.nn.softplus(jnp.log(difference) + passed.log_scale)
+    batch = Batch(both, None)
+    options = network.options.unmasked("identity")
+    return map_parameters(network, "phi")._replace(batch=batch, options=options, wide_range=True)
+
+
+def _phi(measured: Measurements) -> jax.Array:
+    perturbed, clean = jnp.split(measured.features, 2)
+    return jax.nn.softplus(jnp.log(jnp.abs(perturbed - clean).sum()) + measured.log_scale)
+
+
+def phi_of_noise(network: Network, noise: Noise) -> jax.Array:
+    """Phi with given noise, see `phi`."""
+    with enough_range(without_norms(network, noise)) as prepared:
+        return jnp.float32(_phi(measure(prepared, frozenset({"features"}))))
 
 
 def phi() -> Proxy:
     """Phi = log(1 + ||F(e + 0.01 e') - F(e)||_1), summed over the batch; no norm, biases zero; e, e' normal noise.
 
-    No data, no labels. 0 for a network without a path. With N(0, 1) weights the sum leaves float32, so every layer's
-    output is divided by its largest value, and the logarithms of these are added (see SynFlow).
+    No data, no labels. 0 for a network without a path. With N(0, 1) weights the sum leaves float32: layers are rescaled
+    or float64 is taken, as in SynFlow.
 
     Source: Lin et al., "Zen-NAS", ICCV 2021, Section 3. Deviation: log(1 + .), which keeps the order and the zero.
     """
-    score = lambda r: phi_of_noise(r.network, _draw_noise(r.network))
-    return Proxy("phi", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
+    reference = "Lin et al., Zen-NAS, ICCV 2021"
+    return Proxy("phi", _phi, frozenset({"features"}), {"noise": _NOISE}, reference, prepare=without_norms)
 
 
 def phi_bn() -> Proxy:
@@ -68,30 +78,31 @@ def phi_bn() -> Proxy:
     """
 
     def score(measured: Measurements) -> jax.Array:
-        base, direction = _draw_noise(measured.network)
-        features = lambda image: _features(run(measured.network, image, observe=WHOLE_FEATURES), measured.network)
+        network = measured.network
+        base, direction = _draw_noise(network)
+        features = lambda image: _features(network, forward(network, image, observe=WHOLE_FEATURES))
         perturbed, clean = lax.map(features, jnp.stack([base + _NOISE * direction, base]))
         return jnp.log1p(jnp.abs(perturbed - clean).sum())
 
-    return Proxy("phi_bn", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
+    return Proxy("phi_bn", score, frozenset({"network"}), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
 
 
-def zen_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+def zen_of_noise(network: Network, noise: Noise) -> jax.Array:
     """Zen with given noise, see `zen`."""
     base, direction = noise
     is_batch_norm = network.options.norm == "bn"
     observe: Observers = {**WHOLE_FEATURES, **({NormInput: {"variance": lambda v: v}} if is_batch_norm else {})}
 
-    def look(image: jax.Array) -> Any:
-        passed = run(network, image, observe=observe)
-        return _features(passed, network), [(o.times, o.value) for o in passed.observed.get("variance", [])]
+    def look(image: jax.Array) -> tuple[jax.Array, Pass]:
+        seen = forward(network, image, observe=observe)
+        return _features(network, seen), seen
 
-    features, variances = lax.map(look, jnp.stack([base + _NOISE * direction, base]))
+    features, seen = lax.map(look, jnp.stack([base + _NOISE * direction, base]))
     difference = jnp.log(jnp.abs(features[0] - features[1]).sum() + 1e-6)
     scaling = jnp.zeros(())
-    for times, variance in variances:  # [2, P] and [2, P, C]
-        running = 0.9 * (0.9 + 0.1 * variance[0]) + 0.1 * variance[1]
-        scaling += (times[0] * jnp.log(jnp.sqrt(running.mean(-1)) + 1e-6)).sum()
+    for variance in seen.observed.get("variance", []):  # times [2, P], value [2, P, C]
+        running = 0.9 * (0.9 + 0.1 * variance.value[0]) + 0.1 * variance.value[1]
+        scaling += (variance.times[0] * jnp.log(jnp.sqrt(running.mean(-1)) + 1e-6)).sum()
     return difference + scaling
 
 
@@ -104,15 +115,15 @@ def zen() -> Proxy:
 
     Source: Lin et al., "Zen-NAS", ICCV 2021.
     """
-    score = lambda r: zen_of_noise(r.network, _draw_noise(r.network))
-    return Proxy("zen", score, frozenset(), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
+    score = lambda m: zen_of_noise(m.network, _draw_noise(m.network))
+    return Proxy("zen", score, frozenset({"network"}), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
 
 
-def bt_of_noise(network: Network, noise: tuple[jax.Array, jax.Array]) -> jax.Array:
+def bt_of_noise(network: Network, noise: Noise) -> jax.Array:
     """BT with given noise, see `bt`."""
 
     def view(noise: jax.Array) -> jax.Array:
-        z = _features(run(network, network.batch.image + _NOISE * noise, observe=WHOLE_FEATURES), network)
+        z = _features(network, forward(network, network.batch.image + _NOISE * noise, observe=WHOLE_FEATURES))
         return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5)
 
     first, second = lax.map(view, jnp.stack(noise))
@@ -130,8 +141,8 @@ def bt() -> Proxy:
 
     Source: WRCor paper, Table 2; Zbontar et al., "Barlow Twins", ICML 2021.
     """
-    score = lambda r: bt_of_noise(r.network, _draw_noise(r.network))
-    return Proxy("bt", score, frozenset(), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
+    score = lambda m: bt_of_noise(m.network, _draw_noise(m.network))
+    return Proxy("bt", score, frozenset({"network"}), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
 
 
 def _largest_parameter(network: Network) -> jax.Array:
@@ -146,8 +157,8 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
 
     In evaluation mode (batch norm: mean 0, variance 1), with a the output of a layer: two pictures share a bundle when
     w_max - a * learning_rate / N is equal in every entry, in float32, w_max the largest absolute parameter of the
-    network, scales of batch norms included. Natural logarithm. One batch with labels. Layers are the marked
-    `LayerOutput`s, as in WRCor. It depends on rounding by its definition.
+    network, scales of batch norms included. Natural logarithm. One batch with labels that are class indices. Layers
+    are the marked `LayerOutput`s, as in WRCor. It depends on rounding by its definition.
 
     Source: Peer et al., "Conflicting Bundles", and Jing et al., WRCor, Table 2. Deviation: the paper's code counts
     pictures outside a bundle as members of class 0; here they do not count.
@@ -167,10 +178,10 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
 
         options = network.options.unmasked("bn_initial")
         observe: Observers = {LayerOutput: {"entropy": entropy}}
-        seen = run(network, network.batch.image, options=options, observe=observe).observed.get("entropy")
+        seen = forward(network, network.batch.image, options=options, observe=observe).observed.get("entropy")
         if not seen:
-            raise ValueError(f"{type(network.module).__name__} probes no layer: probe outputs with LayerOutput")
+            raise ValueError(f"{network.name} has no layer output: mark it with LayerOutput, or choose it by `layers`")
         return -jnp.concatenate([o.value for o in seen]).mean()
 
     settings = {"learning_rate": learning_rate}
-    return Proxy("bndlent", score, frozenset({"labels"}), settings, "Jing et al., WRCor, Table 2")
+    return Proxy("bndlent", score, frozenset({"class_labels", "network"}), settings, "Jing et al., WRCor, Table 2")

@@ -1,9 +1,12 @@
 """The Jacobian and isometry: JacCor, EPE, NetSens, DynIso, LyDynIso.
 
 J_n is the gradient of the sum of all logits of the batch with respect to picture n, flattened. Batch norm uses the
-statistics of the batch, so that J_n holds what picture n does to the others. Axes: N batch, D = H W C, K classes.
+statistics of the batch, so that J_n holds what picture n does to the others. Where a batch norm stands on every path
+into the pool, that sum does not depend on the pictures and J is rounding: the scores are -inf there
+(`Measurements.zero_jacobian`). Axes: N batch, D = H W C, K classes.
 """
 
+import math
 from typing import Any
 
 from flax.traverse_util import unflatten_dict
@@ -11,15 +14,19 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
-from zsnas_jax.measure import linalg
-from zsnas_jax.measure.correlation import correlation_matrix
-from zsnas_jax.measure.measurements import Measurements
-from zsnas_jax.measure.network import Network, Observation, run
+from zsnas_jax.correlation import correlation_matrix
+from zsnas_jax.measure.measurements import Measurements, is_zero, other_combination
+from zsnas_jax.measure.network import Network, forward
 from zsnas_jax.nn.probes import WHOLE_FEATURES
 from zsnas_jax.proxies.weights import sum_over_layers
 
 _JACOBIAN = frozenset({"jacobian"})
+_UNDEFINED = (
+    "where the sum of the logits does not depend on the pictures (a batch norm on every path into the pool), or the "
+    "gradient of a picture has no variance"
+)
 
 
 def jaccor(*, k: float = 1e-5) -> Proxy:
@@ -36,20 +43,21 @@ def jaccor(*, k: float = 1e-5) -> Proxy:
 
     def score(measured: Measurements) -> jax.Array:
         correlation = correlation_matrix(measured.jacobian)
-        defined = jnp.isfinite(correlation).all()
+        defined = jnp.isfinite(correlation).all() & ~measured.zero_jacobian
         v = linalg.eigenvalues(jnp.where(defined, correlation, jnp.eye(len(correlation))))
         v = jnp.maximum(v, 0.0) + k
         return jnp.where(defined, -(jnp.log(v) + 1 / v).sum(), -jnp.inf)
 
-    return Proxy("jaccor", score, _JACOBIAN, {"k": k}, "Mellor et al., Neural Architecture Search without Training, v1")
+    reference = "Mellor et al., Neural Architecture Search without Training, v1"
+    return Proxy("jaccor", score, _JACOBIAN, {"k": k}, reference, undefined=_UNDEFINED)
 
 
 def epe(*, k: float = 1e-5) -> Proxy:
     """EPE = sum_c |s_c| with s_c = sum_ij log(|corr(J_c)_ij| + k) over the pictures of class c.
 
-    One batch with labels. With more than 100 classes in the batch each s_c is divided by the number of entries of its
-    matrix, and the score is the sum over pairs of classes of |s_c - s_c'| divided by the number of classes. -inf where
-    a picture's gradient has no variance.
+    One batch with labels that are class indices. With more than 100 classes in the batch each s_c is divided by the
+    number of entries of its matrix, and the score is the sum over pairs of classes of |s_c - s_c'| divided by the
+    number of classes. -inf where a picture's gradient has no variance.
 
     Args:
         k: keeps the logarithm finite.
@@ -68,15 +76,17 @@ def epe(*, k: float = 1e-5) -> Proxy:
         few = (jnp.abs(s) / size).sum()
         scaled, weight = s / jnp.square(size), 1 / size
         pairs = weight[:, None] * weight[None, :] * jnp.abs(scaled[:, None] - scaled[None, :])
-        return jnp.where(num_classes < 100.5, few, pairs.sum() / num_classes)
+        score = jnp.where(num_classes < 100.5, few, pairs.sum() / num_classes)
+        return jnp.where(measured.zero_jacobian, -jnp.inf, score)
 
-    return Proxy("epe", score, _JACOBIAN | {"labels"}, {"k": k}, "Lopes et al., EPE-NAS, ICANN 2021")
+    needs = _JACOBIAN | {"class_labels"}
+    return Proxy("epe", score, needs, {"k": k}, "Lopes et al., EPE-NAS, ICANN 2021", undefined=_UNDEFINED)
 
 
 def netsens() -> Proxy:
     """NetSens = mean |J|. One batch, no labels. Source: WRCor paper, Table 2; 0 for a network without a path."""
-    score = lambda r: jnp.abs(r.jacobian).mean()
-    return Proxy("netsens", score, _JACOBIAN, {}, "Jing et al., WRCor, Table 2")
+    score = lambda m: jnp.where(m.zero_jacobian, -jnp.inf, jnp.abs(m.jacobian).mean())
+    return Proxy("netsens", score, _JACOBIAN, {}, "Jing et al., WRCor, Table 2", undefined=_UNDEFINED)
 
 
 def dyniso(*, num_samples: int = 8) -> Proxy:
@@ -96,9 +106,10 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
         raise ValueError(f"dyniso with num_samples={num_samples}: at least 1 is needed")
 
     def score(measured: Measurements) -> jax.Array:
-        image = measured.network.batch.image[:num_samples]
-        logits, pullback = jax.vjp(lambda x: run(measured.network, x).logits, image)
-        basis = _logit_basis(measured.network, image)
+        network = measured.network
+        image = network.batch.image[:num_samples]
+        logits, pullback = jax.vjp(lambda x: forward(network, x).logits.reshape(len(x), -1), image)
+        basis = _logit_basis(network, image)
         directions = (jnp.eye(len(logits))[:, None, :, None] * basis[:, :, None, :]).reshape(-1, *logits.shape)
         # Several ways back at a time: a GPU is idle in one of a few pictures, and a CPU is a third faster.
         rows = lax.map(lambda direction: pullback(direction)[0].sum(0).ravel(), directions, batch_size=8)
@@ -106,9 +117,14 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
         values = jnp.pad(values, ((0, 0), (0, logits.shape[1] - values.shape[1])))  # what no direction moves
         largest = values.max(1, keepdims=True)
         v = jnp.log(jnp.maximum(values, largest * rows.shape[-1] * jnp.finfo(rows.dtype).eps)).mean(1)
-        return jnp.where((largest > 0).all(), -(v + jnp.exp(-v)).mean(), -jnp.inf)
+        slope = other_combination(logits)
+        along = lambda weights: jnp.einsum("nrk,nk->nr", basis, weights).ravel() @ rows
+        zero = is_zero(along(jnp.ones_like(logits)), jnp.ones_like(logits), along(slope), slope)
+        return jnp.where((largest > 0).all() & ~zero, -(v + jnp.exp(-v)).mean(), -jnp.inf)
 
-    return Proxy("dyniso", score, frozenset(), {"num_samples": num_samples}, "Jing et al., WRCor, Table 2")
+    settings, reference = {"num_samples": num_samples}, "Jing et al., WRCor, Table 2"
+    undefined = f"{_UNDEFINED}, or does not move its own logits"
+    return Proxy("dyniso", score, frozenset({"network"}), settings, reference, undefined=undefined)
 
 
 def _logit_basis(network: Network, image: jax.Array) -> jax.Array:
@@ -117,22 +133,16 @@ def _logit_basis(network: Network, image: jax.Array) -> jax.Array:
     What moves them passes through the C channels of `Features`, pooled, so that R = min(K, C) directions are enough:
     J_n has the singular values of their product.
     """
-    probes: list[Observation] = []
-
-    def trace() -> jax.Array:
-        passed = run(network, image, observe=WHOLE_FEATURES)
-        probes.extend(passed.observed.get("features", []))
-        return passed.logits
-
-    num_samples, num_classes = jax.eval_shape(trace).shape
-    if not probes or probes[-1].value.shape[-1] >= num_classes:
+    seen = jax.eval_shape(lambda: forward(network, image, observe=WHOLE_FEATURES))
+    num_samples, num_classes = len(image), math.prod(seen.logits.shape[1:])
+    marks = seen.observed.get("features", [])
+    if len(seen.logits.shape) != 2 or not marks or marks[-1].value.shape[-1] >= num_classes:
         return jnp.broadcast_to(jnp.eye(num_classes), (num_samples, num_classes, num_classes))
-    features = probes[-1].value
-    slot = (*probes[-1].path, "shift")
-    logits_of = lambda shift: run(network, image, slots=unflatten_dict({slot: shift})).logits.sum(0)
-    moved = jax.jacrev(logits_of)(jnp.zeros(features.shape[1:], features.dtype))  # [K, N, ..., C]
+    shape, slot = marks[-1].value.shape[1:], (*marks[-1].path, "shift")
+    logits_of = lambda shift: forward(network, image, slots=unflatten_dict({slot: shift})).logits.sum(0)
+    moved = jax.jacrev(logits_of)(jnp.zeros(shape, marks[-1].value.dtype))  # [K, N, ..., C]
     rows = moved.swapaxes(0, 1).reshape(num_samples, num_classes, -1)
-    return jax.vmap(linalg.left_singular_vectors)(rows)[:, :, : features.shape[-1]].swapaxes(1, 2)
+    return jax.vmap(linalg.left_singular_vectors)(rows)[:, :, : shape[-1]].swapaxes(1, 2)
 
 
 def lydyniso() -> Proxy:
@@ -148,5 +158,5 @@ def lydyniso() -> Proxy:
         identity = jnp.eye(w.shape[-1]) * (w != 0).any(1)[:, None]
         return -jnp.sqrt(jnp.square(products - identity).sum((1, 2)))
 
-    score = lambda r: sum_over_layers(r.network, distance, r.network.params)
+    score = lambda m: sum_over_layers(m.network, "lydyniso", distance, m.network.params)
     return Proxy("lydyniso", score, frozenset(), {}, "Jing et al., WRCor, Table 2")

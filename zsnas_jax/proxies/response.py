@@ -16,13 +16,14 @@ counts some twice and misses others. A site at which any sample has no variance 
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.measure.correlation import log_determinant
+from zsnas_jax.correlation import log_determinant
 from zsnas_jax.measure.measurements import Measurements
 
 LogWeighting = Callable[[np.ndarray, int], np.ndarray]
@@ -89,14 +90,21 @@ def response_correlation(
         log_weights = jnp.asarray(log_weight(chosen, len(total)), total.dtype)
         return log_determinant(total[chosen - 1], log_weights, count_exponent)
 
-    settings = {
+    settings: dict[str, Any] = {
         "responses": list(responses),
         "layers": None if layers is None else [int(layer) for layer in layers],
         "num_first_layers": num_first_layers,
-        "weighting": weighting if isinstance(weighting, str) else getattr(weighting, "__name__", "custom"),
+        "weighting": weighting if isinstance(weighting, str) else _describe(weighting),
         "count_exponent": count_exponent,
     }
-    return Proxy(name, score, frozenset(responses), settings, _REFERENCE)
+    undefined = "where no activation has a defined correlation between the pictures"
+    return Proxy(name, score, frozenset(responses), settings, _REFERENCE, undefined=undefined)
+
+
+def _describe(weighting: LogWeighting) -> list[list[float]]:
+    """What tells a weighting of one's own from others: its values of networks of up to 32 layers, rounded."""
+    tables = [np.asarray(weighting(np.arange(1, n + 1), n), float).round(6) for n in range(1, 33)]
+    return [[float(value) for value in np.broadcast_to(table, (n,))] for n, table in enumerate(tables, start=1)]
 
 
 def acor() -> Proxy:

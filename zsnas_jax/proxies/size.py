@@ -9,7 +9,7 @@ from zsnas_jax.measure.measurements import Measurements
 
 def params() -> Proxy:
     """Params = number of trainable parameters, norms and biases included, of the operations that the network uses."""
-    return Proxy("params", lambda r: jnp.float32(r.network.num_params), frozenset(), {}, "a count")
+    return Proxy("params", lambda m: jnp.float32(m.network.num_params), frozenset(), {}, "a count", is_size=True)
 
 
 def flops() -> Proxy:
@@ -24,4 +24,4 @@ def flops() -> Proxy:
             raise ValueError("proxy flops needs the num_flops of a space, which this one lacks")
         return jnp.float32(measured.network.num_flops)
 
-    return Proxy("flops", score, frozenset(), {}, "a count")
+    return Proxy("flops", score, frozenset(), {}, "a count", is_size=True)

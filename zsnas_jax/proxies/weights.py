@@ -1,7 +1,7 @@
 """The weight layers of a network: its kernels, whether one to a layer, stacked by a scan, or chosen at run time.
 
-Weights are kernels of convolutions and dense layers: no biases, no norms. Axes: P positions along an `nn.scan` (1 for a
-single kernel), I weights of one filter, O filters.
+Weights are kernels of convolutions and dense layers, attention's among them: no biases, no norms, no embeddings. Axes:
+P positions along an `nn.scan` (1 for a single kernel), I weights of one filter, O filters.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,33 +11,52 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.measure.network import Network, num_stacked_axes
+from zsnas_jax.measure.network import Network
+from zsnas_jax.nn.roles import Role
+from zsnas_jax.nn.weights import kernels_of
 
 
-class WeightLayers(NamedTuple):
+class WeightLayer(NamedTuple):
     """One kernel leaf: whether the architecture has it, and slices of the trees asked for, float[P, I, O] each."""
 
     active: Any
     arrays: tuple[jax.Array, ...]
 
 
-def weight_layers(network: Network, *trees: Any) -> Iterator[WeightLayers]:
-    """The kernels of trees like `network.params`, leaf by leaf."""
+def weight_layers(network: Network, asker: str, *trees: Any) -> Iterator[WeightLayer]:
+    """The kernels of trees like `network.params`, leaf by leaf; the name of the proxy that asks is for errors."""
     flats = [flatten_dict(tree) for tree in trees]
-    for path in (path for path in flats[0] if path[-1] == "kernel"):
-        leaves = [flat[path] for flat in flats]
-        positions = leaves[0].shape[0] if num_stacked_axes(leaves[0]) else 1
-        arrays = tuple(leaf.reshape(positions, -1, leaf.shape[-1]) for leaf in leaves)
-        yield WeightLayers(network.is_active(path), arrays)
+    for path, weight in kernels_of(network.weights, asker):
+        yield WeightLayer(network.is_active(path), tuple(weight.as_matrices(flat[path]) for flat in flats))
 
 
-def sum_over_layers(network: Network, per_layer: Callable[..., jax.Array], *trees: Any) -> jax.Array:
+def sum_over_layers(network: Network, asker: str, per_layer: Callable[..., jax.Array], *trees: Any) -> jax.Array:
     """Sum over the weight layers that the architecture has of a function of float[P, I, O] arrays to float[P]."""
-    layers = weight_layers(network, *trees)
+    layers = weight_layers(network, asker, *trees)
     return sum(jnp.where(active, per_layer(*arrays).sum(), 0.0) for active, arrays in layers)  # type: ignore[return-value]
 
 
-def map_kernels(function: Callable[[jax.Array], jax.Array], params: Any, *, biases: Callable[..., Any]) -> Any:
-    """Parameters with every kernel and every bias of a weight layer changed; scales stay."""
-    change = {"kernel": function, "bias": biases}
-    return unflatten_dict({path: change.get(path[-1], lambda x: x)(x) for path, x in flatten_dict(params).items()})
+def _zero(x: Any) -> Any:
+    """Zeros of an array's shape: of numpy's in numpy, as chained networks hold theirs, for which nothing is compiled."""
+    return 0 * x
+
+
+def map_parameters(
+    network: Network,
+    asker: str,
+    *,
+    kernel: Callable[[jax.Array], jax.Array] = lambda w: w,
+    other: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> Network:
+    """The network with its kernels and other parameters changed, and the biases of its weight layers zero.
+
+    Raises:
+        ValueError: if a parameter is of no known layer.
+    """
+    kernels = {path for path, _ in kernels_of(network.weights, asker)}
+    change = lambda path: (
+        kernel if path in kernels else _zero if network.weights[path].role is Role.BIAS else other
+    )
+    return network.with_params(
+        unflatten_dict({path: change(path)(leaf) for path, leaf in flatten_dict(network.params).items()})
+    )

@@ -1,18 +1,17 @@
 """Found architectures as drawings that one can read, like the papers' figures: cells as graphs, networks by stages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 import os
 import textwrap
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import mobilenetv2, nasbench101
-from zsnas_jax.search_spaces.nasbench201.network import EDGES, OPS
+from zsnas_jax.graphs import Graph, Stage
 from zsnas_jax.storage import files
 
 _COLOURS = MappingProxyType(
@@ -28,99 +27,44 @@ _COLOURS = MappingProxyType(
         "avg pool 3x3": "#BFE3D0",
     }
 )
-_NAMES = MappingProxyType(
-    {
-        "none": "none",
-        "skip_connect": "skip",
-        "nor_conv_1x1": "conv 1x1",
-        "nor_conv_3x3": "conv 3x3",
-        "avg_pool_3x3": "avg pool 3x3",
-        "c3": "conv 3x3",
-        "c1": "conv 1x1",
-        "mp": "max pool 3x3",
-        "in": "input",
-        "out": "output",
-    }
-)
 _COLUMN = 2.1
 """Between two columns, in units of the drawing."""
 
 
-class Cell(NamedTuple):
-    """A directed graph to draw.
-
-    Attributes:
-        nodes: their labels, in topological order.
-        edges: (source, target, label); an empty label is not drawn.
-    """
-
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[int, int, str], ...]
-
-
-def _nasbench201(space: SearchSpace, arch: Any) -> Cell:
-    """Four nodes; an operation is an edge."""
-    del space
-    edges = [(source, target, _NAMES[OPS[int(op)]]) for op, (source, target) in zip(arch, EDGES, strict=True)]
-    return Cell(("input", "1", "2", "output"), tuple(edge for edge in edges if edge[2] != "none"))
-
-
-def _nasbench101(space: SearchSpace, arch: Any) -> Cell:
-    """An operation is a node. Read from the published string, without its dead parts."""
-    bits, _, ops = space.encode(nasbench101.prune(arch)).partition(":")
-    labels = ops.split("-")
-    size = len(labels)
-    edges = [(i, j, "") for i in range(size) for j in range(size) if bits[i * size + j] == "1"]
-    joined = {node for i, j, _ in edges for node in (i, j)} | {0, size - 1}
-    place = {node: position for position, node in enumerate(sorted(joined))}
-    nodes = tuple(_NAMES[labels[node]] for node in sorted(joined))
-    return Cell(nodes, tuple((place[i], place[j], label) for i, j, label in edges))
-
-
-GRAPHS: Mapping[str, Callable[[SearchSpace, Any], Cell]] = MappingProxyType(
-    {"nasbench201": _nasbench201, "nasbench101": _nasbench101}
-)
-"""How a cell becomes a graph, by the name of its space."""
-
-
 def draw(path: str | os.PathLike[str], space: SearchSpace, arch: Any, title: str = "") -> bool:
-    """Draws an architecture, if there is a drawing for its space.
+    """Draws an architecture, if its space says what it looks like.
 
     Args:
         path: a PNG, written whole or not at all.
-        space: one of `GRAPHS`, or mobilenetv2.
+        space: of the architecture.
         arch: of it.
         title: above it.
 
     Returns:
         Whether it was drawn.
     """
-    if space.name in GRAPHS:
-        draw_cell(path, GRAPHS[space.name](space, arch), title)
-    elif space.name == "mobilenetv2":
-        draw_stages(path, mobilenetv2.plan_of(arch), title)
-    return space.name in (*GRAPHS, "mobilenetv2")
+    if space.graph is None:
+        return False
+    shown = space.graph(arch)
+    if isinstance(shown, Graph):
+        draw_graph(path, shown, title)
+    else:
+        draw_stages(path, shown, title)
+    return True
 
 
-def draw_stages(path: str | os.PathLike[str], plan: mobilenetv2.Plan, title: str = "") -> None:
-    """Draws a network of MobileNetV2 layer by layer: as high as its pictures are wide, coloured by its kernels.
+def draw_stages(path: str | os.PathLike[str], stages: Sequence[Stage], title: str = "") -> None:
+    """Draws a network layer by layer: as high as its pictures are wide, coloured by its kernels.
 
     Args:
         path: a PNG, written whole or not at all.
-        plan: of the network.
+        stages: of the network, in order.
         title: above it.
     """
-    size = plan.resolution // 2
-    blocks = [(1, size, "conv 3x3", "stem", str(plan.stem))]
-    for number, s in enumerate(plan.stages, start=1):
-        size //= s.stride
-        widths = f"{s.bottleneck * s.expansion} to {s.out}"
-        blocks.append((s.layers, size, f"{s.kernel}x{s.kernel}", f"stage {number}\nE{s.expansion} K{s.kernel}", widths))
-    blocks.append((1, size, "conv 1x1", "last", str(plan.last)))
     figure = Figure(figsize=(13, 3.6), dpi=130)
     figure.set_layout_engine("constrained")
     axes, x, gap = figure.add_subplot(), 0.0, 0.9
-    for layers, pixels, kind, name, widths in blocks:
+    for layers, pixels, kind, name, widths in stages:
         for place in range(layers):
             colour = _COLOURS.get(kind, "white")
             axes.bar(x + place, pixels, width=0.86, align="edge", color=colour, edgecolor="#333333", linewidth=0.8)
@@ -128,7 +72,7 @@ def draw_stages(path: str | os.PathLike[str], plan: mobilenetv2.Plan, title: str
         axes.text(middle, pixels + 3, name, ha="center", va="bottom", fontsize=9)
         axes.text(middle, -3, f"{widths}\n{pixels} px", ha="center", va="top", fontsize=8)
         x += max(layers, 1.4) + gap
-    axes.set(xlim=(-0.5, x), ylim=(-28, blocks[0][1] + 24))
+    axes.set(xlim=(-0.5, x), ylim=(-28, stages[0].pixels + 24))
     axes.set_axis_off()
     axes.set_title(_wrapped(title, 150), fontsize=8)
     with files.replacing(path) as temporary:
@@ -139,7 +83,7 @@ def _wrapped(title: str, width: int) -> str:
     return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, width))
 
 
-def draw_cell(path: str | os.PathLike[str], cell: Cell, title: str = "") -> None:
+def draw_graph(path: str | os.PathLike[str], cell: Graph, title: str = "") -> None:
     """Draws a graph from left to right: an edge over more than one column goes around what lies between.
 
     Args:
@@ -170,7 +114,7 @@ def draw_cell(path: str | os.PathLike[str], cell: Cell, title: str = "") -> None
         figure.savefig(temporary, format="png")
 
 
-def _columns(cell: Cell) -> list[int]:
+def _columns(cell: Graph) -> list[int]:
     """A node's column: the longest way to it from a node without inputs; the last node stands in a column after all."""
     columns = [0] * len(cell.nodes)
     for target in range(len(cell.nodes)):
@@ -189,7 +133,7 @@ def _positions(columns: list[int]) -> list[tuple[float, float]]:
     return positions
 
 
-def _bends(cell: Cell, columns: list[int], positions: list[tuple[float, float]]) -> list[float]:
+def _bends(cell: Graph, columns: list[int], positions: list[tuple[float, float]]) -> list[float]:
     """How far each edge swings out: straight between neighbouring columns, else away from what lies between.
 
     Away is up for an edge between nodes above the middle, down below it, and in turn for those on it.

@@ -1,4 +1,7 @@
-"""What a run leaves behind: scores, report, pictures, a table on the terminal. A archs, P proxies."""
+"""What a run leaves behind: scores, report, pictures, a table on the terminal. A archs, P proxies.
+
+Scores are columns by label (`zsnas_jax.proxies.labels`): a proxy's name with those of its settings that are not usual.
+"""
 
 from collections.abc import Mapping
 import importlib.metadata
@@ -13,11 +16,12 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from zsnas_jax.base import SearchSpace
+from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.reports import diagnostics, documents, metrics, plots
 from zsnas_jax.reports.diagnostics import ByConvolutions
 from zsnas_jax.storage import files
+from zsnas_jax.votes import Vote
 
 TOP = 10
 
@@ -25,7 +29,7 @@ TOP = 10
 def write_scores(
     path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]
 ) -> None:
-    """Writes `index,arch,` and a column a proxy; the index is empty where a space has no published order."""
+    """Writes `index,arch,` and a column a label; the index is empty where a space has no published order."""
     indices = np.asarray(space.to_index(archs)).tolist() if space.to_index else [None] * len(archs)
     names = [space.encode(arch) for arch in archs]
     columns = {"index": indices, "arch": names} | scores
@@ -119,12 +123,12 @@ def _count_convolutions(space: SearchSpace, archs: np.ndarray) -> np.ndarray | N
 def diagnose(
     space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray], truth: Truth | None
 ) -> dict[str, ByConvolutions]:
-    """Proxy to its diagnosis by number of convolutions; empty without a truth, or where the space does not count them.
+    """Label to diagnosis by number of convolutions; empty without a truth, or where the space does not count them.
 
     Args:
         space: the search space.
         archs: int32[A, G].
-        scores: proxy to float64[A].
+        scores: label to float64[A].
         truth: accuracies to compare with, or None.
     """
     numbers = _count_convolutions(space, archs)
@@ -138,7 +142,7 @@ def make_report(
     archs: np.ndarray,
     scores: dict[str, np.ndarray],
     settings: dict[str, Any],
-    proxy_settings: dict[str, Any],
+    scored_by: Mapping[str, Proxy | Vote],
     run: dict[str, Any],
     truth: Truth | None,
     diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
@@ -149,13 +153,13 @@ def make_report(
     Args:
         space: the search space.
         archs: int32[A, G].
-        scores: proxy to float64[A].
-        settings: what the scores depend on.
-        proxy_settings: proxy to its hyper-parameters.
+        scores: label to float64[A].
+        settings: what all scores depend on.
+        scored_by: label to the proxy or the vote; a vote's experts are labels.
         run: timing and counts.
         truth: accuracies to compare with, or None.
         diagnoses: what `diagnose` returned.
-        failures: proxy to why it failed, by architecture.
+        failures: label to why the proxy failed, by architecture.
     """
     accuracy = truth.accuracy if truth else None
     report: dict[str, Any] = {
@@ -178,15 +182,27 @@ def make_report(
             "best_accuracy": float(truth.accuracy.max()),
         }
     for name, values in scores.items():
-        entry: dict[str, Any] = {"settings": proxy_settings[name], "degenerate": int(np.sum(~np.isfinite(values)))}
-        if failures.get(name):
-            entry["failed"] = dict(failures[name])
+        entry = describe(scored_by[name]) | _count_undefined(scored_by[name], values, failures.get(name, {}))
         if truth:
             entry |= _correlation(values, truth.accuracy)
         if name in diagnoses:
             entry["by_convolutions"] = diagnostics.as_json(diagnoses[name])
         report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy)}
     return report
+
+
+def describe(scored_by: Proxy | Vote) -> dict[str, Any]:
+    """What a proxy or a vote is, as JSON."""
+    described = {"name": scored_by.name, "settings": dict(scored_by.settings), "reference": scored_by.reference}
+    return described | ({"experimental": scored_by.experimental} if isinstance(scored_by, Vote) else {})
+
+
+def _count_undefined(scored_by: Proxy | Vote, scores: np.ndarray, failures: Mapping[str, str]) -> dict[str, Any]:
+    """How many scores are not finite, and why."""
+    entry: dict[str, Any] = {"degenerate": int(np.sum(~np.isfinite(scores)))}
+    if isinstance(scored_by, Proxy) and scored_by.undefined and entry["degenerate"] > len(failures):
+        entry["undefined"] = scored_by.undefined
+    return entry | ({"failed": dict(failures)} if failures else {})
 
 
 def _interval_text(entry: Mapping[str, Any]) -> str:
@@ -222,10 +238,13 @@ def as_text(report: dict[str, Any]) -> str:
     votes = [name for name, entry in report["proxies"].items() if "experts" in entry["settings"]]
     for name in votes or list(report["proxies"])[:1]:
         lines += [f"\nbest by {name}:", _top_text(report["proxies"][name]["top"])]
-    for proxy, entry in report["proxies"].items():
-        if "failed" in entry:
-            arch, reason = next(iter(entry["failed"].items()))
-            lines.append(f"\n{proxy} failed on {len(entry['failed'])} architectures, for example {arch}: {reason}")
+    for name, entry in report["proxies"].items():
+        failed = entry.get("failed", {})
+        if "undefined" in entry:
+            lines.append(f"\n{name} has no score of {entry['degenerate'] - len(failed)}: {entry['undefined']}")
+        if failed:
+            arch, reason = next(iter(failed.items()))
+            lines.append(f"\n{name} failed on {len(failed)} architectures, for example {arch}: {reason}")
     if "approximation" in report:
         lines.append(f"\nnote: {report['approximation']}")
     first = f"the first call with its compilation {run['first_call_seconds']:.1f} s"

@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
     Attributes:
         space: the search space.
-        experts: names of the scores, E of them.
+        experts: labels of the scores, E of them (`zsnas_jax.proxies.labels`); of a vote that is one score, its name.
         num_classes: width of the logits, for the costs.
         image_size: of the pictures, for the costs.
         truth: accuracies, or None.
@@ -76,7 +76,8 @@ def find_truth(
         is_allowed: which architectures the search may find, bool[A]; None: all.
 
     Raises:
-        ValueError: as `zsnas_jax.reports.score_report.find_truth`, or if the column holds no value of an allowed architecture.
+        ValueError: as `zsnas_jax.reports.score_report.find_truth`, or if the column holds no value of an allowed
+            architecture.
     """
     nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
     name = score_report.find_truth(benchmark, column, space, nothing, dataset).column

@@ -1,13 +1,13 @@
 """Many seeds of a search through the durable store: what `search_main` does, as functions.
 
 Seeds run in groups, a group at a time; the state of a group is committed after every chunk of steps, with the scores
-that the chunk computed, in one transaction. S seeds, T architectures of each, E experts, M scores known.
+that the chunk computed, in one transaction. Searches that differ only in what they go by lie side by side in a folder,
+and share its scores. S seeds, T architectures of each, E experts, M scores known.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import io
 import json
-import os
 import sqlite3
 import time
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zsnas_jax.base import SearchSpace
+from zsnas_jax.proxies.labels import Identified
 from zsnas_jax.search.host import HostLoop, remember
 from zsnas_jax.search.loop import Known, SearchState, advance, start
 from zsnas_jax.search.reference import ScoreFn
@@ -33,7 +34,7 @@ NUM_REFERENCE = 100
 
 
 def search_keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """(key of the reference of a weighted vote, root of all seeds), apart from `zsnas_jax.runs.ranking.seed_keys`."""
+    """(key of the reference of a weighted vote, root of all seeds), apart from `zsnas_jax.runs.settings.seed_keys`."""
     key = jax.random.split(jax.random.key(seed), 3)[2]  # the first two are those of weights and batches
     return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
 
@@ -45,31 +46,31 @@ class Search(NamedTuple):
         key: of all seeds; seed s draws from fold_in(key, s).
         space: what is searched.
         strategy: how architectures are picked.
-        score_fn: arch to float32[E]; traced, unless the space is read piece by piece.
-        experts: what the store calls the E scores; empty: they are not worth storing (a table has them).
+        score_fn: arch to float32[E]; traced, unless `is_on_host`.
+        experts: the proxies, or the vote, under which the store knows the E scores; empty: they are not worth storing
+            (a table has them).
         num_steps: T.
         chunk: steps between two commits.
         group_size: seeds that run together, vmapped; 1: one after another, each taking the scores of those before.
+        judge: what the search goes by, as text that tells it apart from the other searches of a folder.
+        is_on_host: whether `score_fn` cannot be traced, and is called between steps.
     """
 
     key: jax.Array
     space: SearchSpace
     strategy: SearchStrategy
     score_fn: ScoreFn
-    experts: tuple[str, ...]
+    experts: tuple[Identified, ...]
     num_steps: int
     chunk: int
     group_size: int
+    judge: str = ""
+    is_on_host: bool = False
 
     @property
     def is_live(self) -> bool:
         """Whether scores are worth storing and reusing."""
         return bool(self.experts)
-
-    @property
-    def is_on_host(self) -> bool:
-        """Whether the host scores what is proposed."""
-        return self.is_live and self.space.pieces is not None
 
     def begin(self, key: jax.Array) -> SearchState:
         """The state before the first step."""
@@ -110,43 +111,44 @@ class Explored(NamedTuple):
 class SearchStore(ResultStore):
     """A `ResultStore` that also keeps the states of searches."""
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        super().__init__(folder, settings)
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS searches "
-            "(first_seed INTEGER PRIMARY KEY, num_seeds INTEGER NOT NULL, seconds TEXT NOT NULL, state BLOB NOT NULL)"
+    def tables(self) -> Sequence[str]:
+        """Those of a `ResultStore`, and one of groups of seeds."""
+        return (
+            *super().tables(),
+            "searches (judge TEXT NOT NULL, first_seed INTEGER NOT NULL, num_seeds INTEGER NOT NULL, "
+            "seconds TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (judge, first_seed))",
         )
 
     def __enter__(self) -> "SearchStore":
         return self
 
-    def groups(self) -> list[Group]:
-        """Every group of seeds, finished or not, by its first seed.
+    def groups(self, judge: str) -> list[Group]:
+        """Every group of seeds of a search, finished or not, by its first seed.
 
         Raises:
             ValueError: if the file is damaged.
         """
+        query = "SELECT first_seed, num_seeds, seconds, state FROM searches WHERE judge = ? ORDER BY first_seed"
         try:
-            rows = self._connection.execute("SELECT * FROM searches ORDER BY first_seed").fetchall()
+            rows = self._connection.execute(query, (judge,)).fetchall()
         except sqlite3.Error as error:
             raise ValueError(f"{self.path} is damaged or not a results file: {error}") from error
         return [Group(first, number, json.loads(seconds), state) for first, number, seconds, state in rows]
 
-    def commit(self, group: Group, experts: tuple[str, ...], scores: Mapping[str, np.ndarray]) -> None:
+    def commit(self, judge: str, group: Group, experts: Sequence[Identified], scores: Mapping[str, np.ndarray]) -> None:
         """Commits a group's state and the scores float[E] that it computed, by architecture; all or none, durably.
 
         Raises:
+            ValueError: if an expert's name and settings are another one's there.
             OSError: if the disk fails or is full.
         """
-        rows = [(a, e, float(s)) for a, row in scores.items() for e, s in zip(experts, row, strict=True)]
-        row = (group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
-            self._connection.execute("INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?)", row)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise OSError(f"cannot write {self.path}: {error}") from error
+
+        def insert() -> None:
+            self._insert_scores(list(scores), experts, scores.values())
+            row = (judge, group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
+            self._connection.execute("INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?, ?)", row)
+
+        self._commit(insert)
 
 
 def pack(tree: Any) -> bytes:
@@ -204,7 +206,7 @@ def run_seeds(
     Returns:
         (what was explored, how many architectures now).
     """
-    groups = store.groups()
+    groups = store.groups(search.judge)
     first = groups[-1].first_seed + groups[-1].num_seeds if groups else 0
     while first < num_seeds:
         count = min(search.group_size, num_seeds - first)
@@ -245,7 +247,7 @@ def _run_group(
         spent = group.seconds[-1][1] if group.seconds else 0.0
         seconds = [*group.seconds, (step + count, round(spent + time.perf_counter() - began, 3))]
         group = group._replace(seconds=seconds, state=pack(state))
-        store.commit(group, search.experts, _new_scores(search, state, step, step + count))
+        store.commit(search.judge, group, search.experts, _new_scores(search, state, step, step + count))
         step += count
         bar.update(count * group.num_seeds)
         bar.set_postfix_str(_best_so_far(search, state))

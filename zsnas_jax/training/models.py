@@ -1,4 +1,4 @@
-"""A network that can be trained: two readings of the same variables, and the first of them. N batch, H W C, K classes.
+"""A network that can be trained: two views of the same variables, and the first of them. N batch, H W C, K classes.
 
 A user's own is a `Model` of two Flax modules called as `module.apply(variables, image)` with image float[N, H, W, C] in
 [0, 1]: one that moves its "batch_stats", if it has any, and one that normalises by them.
@@ -14,7 +14,8 @@ import numpy as np
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.measure import costs
 from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
-from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.options import LayerOptions, has_layer_options
+from zsnas_jax.nn.weights import init_with_weights
 
 
 class Classifier(nn.Module):
@@ -41,7 +42,7 @@ class Classifier(nn.Module):
 
 
 class Model(NamedTuple):
-    """Two readings of the same variables.
+    """Two views of the same variables.
 
     Attributes:
         train: batch norm by the batch; "batch_stats" follow.
@@ -79,21 +80,22 @@ def make_model(
         ValueError: if the space does not offer networks of a single architecture.
     """
     network = space.make_network(num_classes=num_classes)
-    if space.static is None or not hasattr(network, "options"):
-        raise ValueError(f"space {space.name} does not say how to build one architecture: static and options needed")
+    if space.static is None or not has_layer_options(network):
+        lacking = "a function static" if space.static is None else "networks with a field of LayerOptions"
+        raise ValueError(f"networks of space {space.name} cannot be trained: it lacks {lacking}")
     static, colours = space.static(arch), [tuple(np.asarray(values).tolist()) for values in (mean, std)]
 
-    def reading(statistics: str) -> Classifier:
+    def view(statistics: str) -> Classifier:
         options = LayerOptions(statistics=statistics, momentum=norm_momentum)
         return Classifier(network.clone(options=options), static, *colours)
 
-    train = reading("follow")
+    train = view("follow")
 
     def init(key: jax.Array, image: jax.Array) -> Any:
-        variables = train.init(key, image[:1])
-        return dict(variables) | {"params": draw_kernels(key, variables["params"], initializer)}
+        variables, weights = init_with_weights(train, key, image[:1])
+        return dict(variables) | {"params": draw_kernels(key, variables["params"], weights, initializer)}
 
-    return Model(train, reading("running"), init)
+    return Model(train, view("running"), init)
 
 
 def count_costs(model: Model, image_size: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""The WRCor paper's Tables 2 to 6 as data, for `projects.wrcor.study`: what each figure is computed from.
+"""The layout of the WRCor paper's Tables 2 to 6: what each of their figures is computed from.
 
-A table is cells; a cell is a score under a run; a run is pictures and settings. A architectures: the first of the
+A table has entries; an entry is a score under a run; a run is pictures and settings. A architectures: the first of the
 published order of NAS-Bench-201.
 """
 
@@ -10,17 +10,21 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from projects.wrcor import paper
-from zsnas_jax.runs.ranking import ScoreSettings
-from zsnas_jax.votes import VOTES, Vote, make_vote
+from projects.wrcor.experts import expert_names
+from zsnas_jax.runs.settings import ScoreSettings
+from zsnas_jax.votes import VOTES, make_vote
+
+SHARED_PASS = (
+    *("pnorm", "pgnorm", "snip", "fisher", "jaccor", "epe", "lydyniso", "netsens", "naswot", "params", "flops"),
+    *("acor", "rcor", "wrcor"),
+)
+"""Proxies that one pass serves."""
 
 GROUPS = (
-    (
-        *("pnorm", "pgnorm", "snip", "fisher", "jaccor", "epe", "lydyniso", "netsens", "naswot", "params", "flops"),
-        *("acor", "rcor", "wrcor"),
-    ),
+    tuple(dict.fromkeys((*SHARED_PASS, *paper.WEIGHTED.values()))),
     *(("synflow",), ("phi",), ("phi_bn",), ("zen",), ("bt",), ("bndlent",), ("zico",), ("grasp",), ("dyniso",)),
 )
-"""Proxies that are scored together: those of one pass, and each other one alone, so that a stop loses little."""
+"""Proxies, by label, that are scored together: those of one pass, and each other one alone: a stop loses little."""
 
 SLOW = ("grasp", "dyniso")
 """Scored last, and only if asked for."""
@@ -58,20 +62,25 @@ class OtherReading(NamedTuple):
     """A second way to read what the paper says of a row.
 
     Attributes:
-        score: ours, `PROXY` or `PROXY:HOW`.
+        proxy: ours.
+        shown: what documents call it.
         changes: what it changes of the settings.
         why: how it differs from the first.
     """
 
-    score: str
+    proxy: str
+    shown: str
     changes: Mapping[str, Any]
     why: str
 
 
 OTHER_READINGS: Mapping[str, OtherReading] = MappingProxyType(
     {
-        "Phi": OtherReading("phi_bn", {}, "phi leaves norms out, as its formula says; phi_bn keeps batch norm"),
+        "Phi": OtherReading(
+            "phi_bn", "phi_bn", {}, "phi leaves norms out, as its formula says; phi_bn keeps batch norm"
+        ),
         "EPE": OtherReading(
+            "epe",
             "epe:resample",
             {"resample": True},
             "epe sees one batch, as all scores do; epe:resample a batch of its own for every architecture, so that the "
@@ -86,17 +95,6 @@ _VOTES = tuple(name for name in paper.NAMES.values() if name in VOTES)
 _OTHER_METHODS = ("comparator", "rank_sum")
 
 
-def find_vote(score: str) -> Vote | None:
-    """The vote that a score is, by its name: `sjw` or `sjw:rank_sum`; None for any other score."""
-    name, _, method = score.partition(":")
-    return make_vote(name, method or None) if name in VOTES else None
-
-
-def proxy_of(score: str) -> str:
-    """The proxy of a score that is no vote: `epe` of `epe:resample`."""
-    return score.partition(":")[0]
-
-
 class Run(NamedTuple):
     """Pictures, by the data set that they are of, and settings."""
 
@@ -106,47 +104,52 @@ class Run(NamedTuple):
     def __str__(self) -> str:
         settings = self.settings
         batches = f"batch {settings.batch_size}" + (" each" if settings.resample else "")
-        return f"{self.dataset}, {batches}, {settings.init}, {settings.weighting}"
+        return f"{self.dataset}, {batches}, {settings.init}"
 
 
-class Cell(NamedTuple):
-    """A place in a table.
+class Entry(NamedTuple):
+    """An entry of a table.
 
     Attributes:
         row: the paper's name; empty for a vote by a method that the paper does not print.
         column: the paper's.
         run: what the score depends on; None in a column that sums up its row.
-        score: a proxy, a vote, or `paper.VALIDATION_ACCURACY`.
+        score: the label of a proxy, a vote, or `paper.VALIDATION_ACCURACY`.
+        shown: what documents call the score; with the row it tells the lines of a table apart.
     """
 
     row: str
     column: str
     run: Run | None
     score: str
+    shown: str
 
     @property
     def proxies(self) -> tuple[str, ...]:
-        """The proxies that it is computed from."""
-        if ballot := find_vote(self.score):
-            return ballot.experts
-        return () if self.score == paper.VALIDATION_ACCURACY else (proxy_of(self.score),)
+        """The proxies that it is computed from, by label."""
+        return () if self.score == paper.VALIDATION_ACCURACY else expert_names(self.score)
 
 
 class Table(NamedTuple):
-    """A table of the paper: its number, A, and its cells in the order of the document."""
+    """A table of the paper: its number, A, and its entries in the order of the document."""
 
     number: int
     num_archs: int
-    cells: tuple[Cell, ...]
+    entries: tuple[Entry, ...]
 
     @property
     def runs(self) -> dict[Run, list[str]]:
-        """The runs that its cells need, each with the columns that it is for."""
+        """The runs that its entries need, each with the columns that it is for."""
         columns: dict[Run, list[str]] = {}
-        for cell in self.cells:
-            if cell.run and cell.column not in columns.setdefault(cell.run, []):
-                columns[cell.run].append(cell.column)
+        for entry in self.entries:
+            if entry.run and entry.column not in columns.setdefault(entry.run, []):
+                columns[entry.run].append(entry.column)
         return columns
+
+    def proxies(self, run: Run | None = None) -> list[str]:
+        """The proxies that it needs, by label: under a run, or, for None, under any."""
+        chosen = [entry for entry in self.entries if run in (None, entry.run)]
+        return list(dict.fromkeys(proxy for entry in chosen for proxy in entry.proxies))
 
 
 def make_table(number: int, base: ScoreSettings, num_archs: int = 0) -> Table:
@@ -165,44 +168,43 @@ def make_table(number: int, base: ScoreSettings, num_archs: int = 0) -> Table:
     if num_archs < 0 or num_archs == 1:
         raise ValueError(f"num_architectures is {num_archs}: allowed are 0 (each table's own) and 2 or more")
     figures = paper.paper_figures(number)
-    cells = _weighting_cells(figures, base) if number == 3 else _condition_cells(number, figures, base)
-    return Table(number, num_archs or TABLES[number][1], tuple(cells))
+    entries = _weighting_entries(figures, base) if number == 3 else _condition_entries(number, figures, base)
+    return Table(number, num_archs or TABLES[number][1], tuple(entries))
 
 
-def _weighting_cells(figures: Mapping[tuple[str, str], float], base: ScoreSettings) -> list[Cell]:
-    """Table 3: a weighting a row. None is RCor, which the run of all proxies has."""
-    cells = []
+def _weighting_entries(figures: Mapping[tuple[str, str], float], base: ScoreSettings) -> list[Entry]:
+    """Table 3: a weighting a row, all of one run."""
+    run, entries = Run("cifar10", base), []
     for row, column in figures:
         if (3, column) not in paper.NOT_COVERED:
-            weighting = paper.WEIGHTINGS[row]
-            settings = base if weighting == "none" else dataclasses.replace(base, weighting=weighting)
-            cells.append(Cell(row, column, Run("cifar10", settings), "rcor" if weighting == "none" else "wrcor"))
-    return cells
+            proxy = paper.WEIGHTED[row]
+            entries.append(Entry(row, column, run, proxy, shown=proxy.partition(":")[0]))
+    return entries
 
 
-def _condition_cells(number: int, figures: Mapping[tuple[str, str], float], base: ScoreSettings) -> list[Cell]:
+def _condition_entries(number: int, figures: Mapping[tuple[str, str], float], base: ScoreSettings) -> list[Entry]:
     """A row a score, and one its other reading, a column a condition; then the votes by other methods."""
     rows = dict.fromkeys(row for row, _ in figures)
     others = [make_vote(name, method).name for method in _OTHER_METHODS for name in _VOTES]
-    named: list[tuple[str, str, Mapping[str, Any]]] = []
+    named: list[tuple[str, str, str, Mapping[str, Any]]] = []
     for row in rows:
-        named.append((row, paper.NAMES[row], {}))
+        named.append((row, paper.NAMES[row], paper.NAMES[row], {}))
         if other := OTHER_READINGS.get(row):
-            named.append((row, other.score, other.changes))
-    named += [("", name, {}) for name in others]
+            named.append((row, other.proxy, other.shown, other.changes))
+    named += [("", name, name, {}) for name in others]
     conditions = _CONDITIONS[number]
-    cells = []
-    for row, score, changes in named:
+    entries = []
+    for row, score, shown, changes in named:
         for column, (dataset, condition) in conditions.items():
             run = Run(dataset, dataclasses.replace(base, **{**condition, **changes}))
-            cells.append(Cell(row, column, run, score))
+            entries.append(Entry(row, column, run, score, shown))
         if len(conditions) > 1 and row:
-            cells += [Cell(row, column, None, score) for column in _SUMMARIES]
-    return cells
+            entries += [Entry(row, column, None, score, shown) for column in _SUMMARIES]
+    return entries
 
 
 class Step(NamedTuple):
-    """A call of the scorer: proxies of a group, on the first A architectures of a run."""
+    """A call of the scorer: proxies of a group, by label, on the first A architectures of a run."""
 
     run: Run
     proxies: tuple[str, ...]
@@ -221,7 +223,7 @@ def plan(tables: Sequence[Table], datasets: Sequence[str], groups: Sequence[Sequ
     for slow in (False, True):
         for table in tables:
             for run in table.runs:
-                needed = {proxy for cell in table.cells if cell.run == run for proxy in cell.proxies}
+                needed = table.proxies(run)
                 for place, group in enumerate(groups):
                     names = [name for name in group if name in needed]
                     if names and run.dataset in datasets and bool(set(group) & set(SLOW)) == slow:

@@ -1,8 +1,6 @@
-"""Our rank correlations beside printed figures, as Markdown and CSV. A architectures."""
+"""Our rank correlations beside the paper's, as lines of Markdown and CSV. A architectures."""
 
 from collections.abc import Mapping, Sequence
-import os
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +8,6 @@ import numpy as np
 from zsnas_jax.reports import metrics
 from zsnas_jax.reports.documents import csv_text, format_bounds, format_figure, markdown_table
 from zsnas_jax.reports.score_report import TOP
-from zsnas_jax.storage import files
 
 NAN = float("nan")
 
@@ -46,7 +43,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
 
 
 class Line(NamedTuple):
-    """A line of a comparison.
+    """A line of a table of rank correlations.
 
     Attributes:
         row: the paper's name of it; empty where the paper has none.
@@ -125,18 +122,3 @@ def _without_empty(table: list[dict[str, Any]], column: str) -> list[dict[str, A
     if any(record[column] not in (None, "") for record in table):
         return table
     return [{name: value for name, value in record.items() if name != column} for record in table]
-
-
-def write(folder: str | os.PathLike[str], name: str, markdown: str, table: str) -> None:
-    """Writes NAME.md and NAME.csv, each whole or not at all.
-
-    Raises:
-        OSError: if the folder cannot be made or written.
-    """
-    folder = pathlib.Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make the results folder {folder}: {error.strerror}") from error
-    files.write_text(folder / f"{name}.md", markdown)
-    files.write_text(folder / f"{name}.csv", table)

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
 
-from projects.wrcor import comparison
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.reports import metrics
-from zsnas_jax.reports.documents import csv_text, format_bounds, format_figure, markdown_table
+from zsnas_jax.reports.documents import format_bounds, format_figure, markdown_table, write_csv
+from zsnas_jax.storage import files
 
 _HEADING = """# Our proxies beside NAS-Bench-Suite-Zero's
 
@@ -26,7 +27,7 @@ def agreement(
     """How their scores rank what ours do.
 
     Args:
-        ours: proxy to architecture string to score.
+        ours: proxy to architecture string to score; NaN or nothing where there is none.
         theirs: columns named as our proxies; NaN where an architecture is not there, -inf where it failed.
         space: of both; with a published order.
 
@@ -41,10 +42,12 @@ def agreement(
         raise ValueError(f"{theirs.name} is of space {theirs.space}, the scores of {space.name}")
     records = []
     for proxy, column in theirs.columns.items():
-        archs = ours.get(proxy, {})
+        scores = ours.get(proxy, {})
+        archs = sorted(scores)  # the resamples of the bootstrap depend on the order
         indices = np.array([int(space.to_index(space.decode(arch))) for arch in archs], int)
-        x, y = np.array(list(archs.values()), float), np.asarray(column, float)[indices]
-        x, y = x[~np.isnan(y)], y[~np.isnan(y)]
+        x, y = np.array([scores[arch] for arch in archs], float), np.asarray(column, float)[indices]
+        known = ~np.isnan(x) & ~np.isnan(y)
+        x, y = x[known], y[known]
         both = np.isfinite(x) & np.isfinite(y)
         rho = metrics.bootstrap_spearman(x[both], y[both])
         numbers = [None if np.isnan(value) else value for value in rho]
@@ -72,5 +75,10 @@ def write(out: str | os.PathLike[str], records: list[dict[str, Any]], ours: str,
         counts = {name: str(record[name]) for name in ("common", "ours_undefined", "theirs_failed")}
         rows.append({"proxy": record["proxy"]} | counts | {"Spearman": rho, "95 % interval": interval})
     ending = f"Ours: {ours}. Theirs: {theirs.source}, SHA-256 {theirs.checksum}."
-    markdown = f"{_HEADING}\n{markdown_table(rows)}\n\n{ending}\n"
-    comparison.write(out, "suite_zero", markdown, csv_text(records))
+    folder = pathlib.Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the results folder {folder}: {error.strerror}") from error
+    files.write_text(folder / "suite_zero.md", f"{_HEADING}\n{markdown_table(rows)}\n\n{ending}\n")
+    write_csv(folder / "suite_zero.csv", records)

@@ -1,4 +1,4 @@
-"""Accuracies of what searches found beside printed ones, as Markdown and CSV. S seeds."""
+"""Accuracies of what searches found beside the paper's, as lines of Markdown and CSV. S seeds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -57,12 +57,12 @@ def find_optimum(column: str, accuracy: np.ndarray) -> Optimum:
     return Optimum(column, row, float(accuracy[row]))
 
 
-class Finding(NamedTuple):
-    """A line: an algorithm and the accuracy that it is held to.
+class Line(NamedTuple):
+    """A line of a table of searches: an algorithm and the accuracy of what it finds.
 
     Attributes:
         row: the paper's name of it, or one made like those.
-        judge: ours of what it goes by; empty where nothing of ours stands there.
+        score: ours of what it maximises; empty where nothing of ours stands there.
         how: what was searched, in words; empty where the document says it for all.
         condition: the column of the paper's table.
         paper: its figure.
@@ -71,7 +71,7 @@ class Finding(NamedTuple):
     """
 
     row: str
-    judge: str
+    score: str
     how: str
     condition: str
     paper: Figure
@@ -79,24 +79,24 @@ class Finding(NamedTuple):
     optimum: float | None
 
 
-def as_record(finding: Finding) -> dict[str, Any]:
+def as_record(line: Line) -> dict[str, Any]:
     """A line as numbers, None where there is none; accuracies as fractions."""
     blank = lambda value: None if np.isnan(value) else float(value)
     record: dict[str, Any] = {
-        "row": finding.row,
-        "score": finding.judge,
-        "how": finding.how,
-        "condition": finding.condition,
-        "paper": blank(finding.paper.value),
-        "paper_std": blank(finding.paper.std),
+        "row": line.row,
+        "score": line.score,
+        "how": line.how,
+        "condition": line.condition,
+        "paper": blank(line.paper.value),
+        "paper_std": blank(line.paper.std),
     }
     record |= dict.fromkeys(("ours", "std", "low", "high", "difference", "regret", "num_seeds"))
-    if (summary := finding.summary) is None:
+    if (summary := line.summary) is None:
         return record
     mean, low, high = summary.mean
     record |= {"ours": mean, "std": blank(summary.std), "low": blank(low), "high": blank(high)}
-    record |= {"difference": blank(mean - finding.paper.value), "num_seeds": summary.num_seeds}
-    return record | {"regret": None if finding.optimum is None else finding.optimum - mean}
+    record |= {"difference": blank(mean - line.paper.value), "num_seeds": summary.num_seeds}
+    return record | {"regret": None if line.optimum is None else line.optimum - mean}
 
 
 def percent(value: float | None, std: float | None = None, sign: str = "") -> str:
@@ -106,33 +106,33 @@ def percent(value: float | None, std: float | None = None, sign: str = "") -> st
     return f"{100 * value:{sign}.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
 
 
-def as_markdown(findings: Sequence[Finding]) -> str:
+def as_markdown(lines: Sequence[Line]) -> str:
     """The lines as a Markdown table in percent, without the column `how` where nothing stands in it."""
     table = []
-    for line in map(as_record, findings):
-        bounds = "" if line["low"] is None else f"[{percent(line['low'])}, {percent(line['high'])}]"
-        told = {"how": line["how"]} if any(finding.how for finding in findings) else {}
+    for record in map(as_record, lines):
+        bounds = "" if record["low"] is None else f"[{percent(record['low'])}, {percent(record['high'])}]"
+        told = {"how": record["how"]} if any(line.how for line in lines) else {}
         table.append(
-            {"row": line["row"], "score": line["score"], **told, "column": line["condition"]}
-            | {"paper": percent(line["paper"], line["paper_std"]), "ours": percent(line["ours"], line["std"])}
-            | {"95 % interval of the mean": bounds, "difference": percent(line["difference"], sign="+")}
-            | {"regret": percent(line["regret"]), "seeds": str(line["num_seeds"] or "")}
+            {"row": record["row"], "score": record["score"], **told, "column": record["condition"]}
+            | {"paper": percent(record["paper"], record["paper_std"]), "ours": percent(record["ours"], record["std"])}
+            | {"95 % interval of the mean": bounds, "difference": percent(record["difference"], sign="+")}
+            | {"regret": percent(record["regret"]), "seeds": str(record["num_seeds"] or "")}
         )
     return markdown_table(table)
 
 
-def cells_record(row: str, judge: str, indices: np.ndarray, named: Mapping[str, int]) -> dict[str, str]:
+def cells_record(row: str, score: str, indices: np.ndarray, named: Mapping[str, int]) -> dict[str, str]:
     """Which cells a search found: how many different ones, the most frequent, and the share of seeds with named ones.
 
     Args:
         row: of the search.
-        judge: what it goes by.
+        score: what it maximises.
         indices: int[S].
         named: heading to published index.
     """
     counts = Counter(indices.tolist())
     index, number = min(counts.items(), key=lambda item: (-item[1], item[0]))
     share = lambda number: f"{100 * number / len(indices):.0f} %"
-    record = {"row": row, "score": judge, "different cells": str(len(counts))}
+    record = {"row": row, "score": score, "different cells": str(len(counts))}
     record |= {"most found": str(index), "by": share(number)}
     return record | {heading: share(counts[index]) for heading, index in named.items()}

@@ -1,52 +1,24 @@
-"""What the paper's tables are computed from: pictures, accuracies, and the folders of the runs."""
+"""What the paper's tables are computed from: a space, pictures, accuracies, and the folders of the runs."""
 
 from collections.abc import Iterable, Mapping
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
-from projects.wrcor.tables import Run
-from zsnas_jax import datasets
+from projects.wrcor.layout import Run
+from projects.wrcor.pictures import Pictures
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.datasets import PictureSource
-from zsnas_jax.datasets.sources import NUM_CLASSES
-from zsnas_jax.runs import ranking
-from zsnas_jax.storage import files
+from zsnas_jax.proxies.labels import parse
+from zsnas_jax.runs.settings import stored_settings
 from zsnas_jax.storage.store import FILE, ResultStore
 
 
-class Pictures(NamedTuple):
-    """Pictures that stand for a data set: a short name, a source, and the SHA-256 of their file, if they are one."""
-
-    name: str
-    source: PictureSource
-    sha256: str | None
-
-
-def open_pictures(dataset: str, value: str, data_dir: str | os.PathLike[str] | None = None) -> Pictures:
-    """Pictures for a data set.
-
-    Args:
-        dataset: cifar10, cifar100 or imagenet16_120, whose number of classes the networks get.
-        value: a name or path that `datasets.load` understands.
-        data_dir: where named data sets lie.
-
-    Raises:
-        ValueError: for an unknown name, a bad file, or more classes than the data set has.
-        FileNotFoundError: if the data is not there and cannot be fetched.
-    """
-    source = datasets.load(value, data_dir, NUM_CLASSES[dataset])
-    is_file = value.endswith(".npz")
-    return Pictures(pathlib.Path(value).stem if is_file else value, source, files.sha256(value) if is_file else None)
-
-
 @dataclasses.dataclass(frozen=True)
-class Materials:
-    """What a study is made of.
+class Inputs:
+    """What tables are computed from, and where they go.
 
     Attributes:
         space: NAS-Bench-201; for Table 7 NAS-Bench-101.
@@ -90,17 +62,16 @@ class Materials:
             ValueError: if the pictures are too few for a batch.
         """
         pictures = self.pictures[run.dataset]
-        return ranking.stored_settings(run.settings, self.space, pictures.source, pictures.name)
+        return stored_settings(run.settings, self.space, pictures.source, pictures.name)
 
     def folder(self, run: Run, stored: Mapping[str, Any]) -> pathlib.Path:
         """The results folder of a run: a name that belongs to its settings and pictures alone."""
         digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:8]
-        settings = run.settings
-        name = f"{run.dataset}-{settings.batch_size}-{settings.init}-{settings.weighting}-{digest}"
-        return self.out / "runs" / name
+        batches = f"{run.settings.batch_size}{'each' if run.settings.resample else ''}"
+        return self.out / "runs" / f"{run.dataset}-{batches}-{run.settings.init}-{digest}"
 
-    def read(self, run: Run, stored: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, float]]:
-        """All scores of a run that its folder holds: proxy to architecture string to score.
+    def read(self, run: Run, stored: Mapping[str, Any], labels: Iterable[str]) -> dict[str, dict[str, float]]:
+        """All scores of a run that its folder holds: label of a proxy to architecture string to score.
 
         Raises:
             ValueError: if the folder is damaged or in use.
@@ -109,4 +80,4 @@ class Materials:
         if not (folder / FILE).exists():
             return {}
         with ResultStore(folder, stored) as store:
-            return {name: store.get(name) for name in names}
+            return {label: store.get(parse(label)) for label in labels}

@@ -6,7 +6,7 @@ Axes: N samples of the batch, D response features, L layers of the network.
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.measure import linalg
+from zsnas_jax import linalg
 
 
 def correlation_matrix(responses: jax.Array) -> jax.Array:

@@ -1,0 +1,400 @@
+"""Conformance over foreign modules: every proxy equals the oracle's value in float64, or refuses by name.
+
+Modules and their twins stand in tests/foreign.py, the proxies written out in numpy in tests/oracle.py.
+"""
+
+from collections.abc import Mapping
+import functools
+import re
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from flax import nnx
+import flax.linen as nn
+from flax.traverse_util import flatten_dict
+import foreign
+from foreign import MARKS, Foreign
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+import reverse
+
+from zsnas_jax import proxies, scoring
+from zsnas_jax.base import Batch
+from zsnas_jax.measure import losses
+from zsnas_jax.nn.roles import Role
+
+KEY = jax.random.key(7)
+NAMES = tuple(proxies.PROXIES)
+LOG_DETERMINANTS = {name for name in NAMES if name.endswith(("cor", "nwot")) or name.startswith("gcor")} - {"jaccor"}
+LOG_DETERMINANTS |= {"naswot"}
+RTOL = {"fisher": 1e-2, "grasp": 5e-3}
+ATOL = {"neg_log_fisher": 1e-2, **dict.fromkeys(LOG_DETERMINANTS, 0.05)}
+
+# Which proxies need what, by what their equations say.
+SITES = {*LOG_DETERMINANTS, "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
+NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
+FEATURES = {"phi", "phi_bn", "zen", "bt"}
+LAYERS = {"bndlent"}
+KERNELS = {"pnorm", "pgnorm", "snip", "grasp", "synflow", "zico", "lydyniso"}
+FISHER = {"fisher", "neg_log_fisher"}
+NO_BATCH_NORM = {name: "has no batch norm that norm 'ln' could replace" for name in NIR}
+
+
+def refuse(names, message):
+    return dict.fromkeys(names, message)
+
+
+class Case(NamedTuple):
+    """A foreign module, what is told of it from outside, and the proxies that refuse it: name to the message."""
+
+    foreign: Foreign
+    options: Mapping[str, Any] = MappingProxyType({})
+    refused: Mapping[str, str] = MappingProxyType({})
+
+
+def calls(cls, name=None):
+    """Chooses calls of modules of a class, or of those of them that have a name."""
+    return lambda module, method: isinstance(module, cls) and method == "__call__" and name in (None, module.name)
+
+
+POSITIONS = {"positions": Role.EMBEDDING}
+BATCH_STATS = ("batch_stats",)
+CASES = {
+    "ConvNet": Case(Foreign(foreign.ConvNet(**MARKS), foreign.conv_net)),
+    "ConvNet, from outside": Case(
+        Foreign(foreign.ConvNet(), foreign.conv_net),
+        {"sites": calls(nn.BatchNorm)},
+        refuse(FEATURES, "ConvNet has no feature map") | refuse(LAYERS, "ConvNet has no layer output"),
+    ),
+    "ConvNet, unmarked": Case(
+        Foreign(foreign.ConvNet(), foreign.conv_net),
+        {},
+        refuse(FEATURES, "ConvNet has no feature map")
+        | refuse(LAYERS, "ConvNet has no layer output")
+        | refuse(SITES, "ConvNet has no response site"),
+    ),
+    "ResNet": Case(Foreign(foreign.ResNet(**MARKS), foreign.res_net, num_classes=5)),
+    "Mixer": Case(Foreign(foreign.Mixer(**MARKS), foreign.mixer, num_classes=4), {}, NO_BATCH_NORM),
+    "ViT": Case(Foreign(foreign.ViT(**MARKS), foreign.vit), {}, NO_BATCH_NORM),
+    "ViT, from outside": Case(
+        Foreign(foreign.ViT(), foreign.vit),
+        {
+            "sites": lambda m, method: isinstance(m, nn.Dense) and m.path[-2:] == ("Mlp_0", "Dense_0"),
+            "layers": calls(foreign.Encoder),
+            "features": calls(nn.LayerNorm, "LayerNorm_0"),
+        },
+        NO_BATCH_NORM,
+    ),
+    "ViT with positions of its own": Case(
+        Foreign(foreign.ViT(is_table=False, **MARKS), functools.partial(foreign.vit, is_table=False)),
+        {},
+        NO_BATCH_NORM | refuse(KERNELS | FISHER | {"phi"}, "positions of ViT is of no known layer"),
+    ),
+    "ViT with positions told": Case(
+        Foreign(foreign.ViT(is_table=False, **MARKS), functools.partial(foreign.vit, is_table=False)),
+        {"roles": lambda module: POSITIONS if isinstance(module, foreign.ViT) else None},
+        NO_BATCH_NORM,
+    ),
+    "Conv1d": Case(Foreign(foreign.Conv1d(**MARKS), foreign.conv1d, (8, 2))),
+    "Conv3d": Case(Foreign(foreign.Conv3d(**MARKS), foreign.conv3d, (4, 4, 4, 2))),
+    "Assortment": Case(Foreign(foreign.Assortment(**MARKS), foreign.assortment, (4, 4, 2), 4), {}, NO_BATCH_NORM),
+    "Grouped": Case(
+        Foreign(foreign.Grouped(**MARKS), foreign.grouped, (4, 4, 2)),
+        {},
+        NO_BATCH_NORM | refuse(FISHER, "Fisher does not serve Einsum Einsum_0"),
+    ),
+    "Scanned": Case(Foreign(foreign.Scanned(**MARKS), foreign.scanned)),
+    "Scanned along axis 1": Case(
+        Foreign(foreign.Scanned(params_axis=1, **MARKS), functools.partial(foreign.scanned, params_axis=1))
+    ),
+    "Scanned, only parameters mapped": Case(
+        Foreign(foreign.Scanned(collections=BATCH_STATS, **MARKS), foreign.scanned),
+        {},
+        refuse(SITES | FISHER | LAYERS | {"zen"}, "Scanned|stack|Step"),
+    ),
+    "Branches": Case(Foreign(foreign.Branches(**MARKS), foreign.branches)),
+    "Branches, only parameters mapped": Case(
+        Foreign(foreign.Branches(collections=BATCH_STATS, **MARKS), foreign.branches),
+        {},
+        refuse(SITES | FISHER | {"zen"}, "Branches|branches|Branch"),
+    ),
+    "Trained": Case(Foreign(foreign.Trained(**MARKS), foreign.trained, keywords={"train": True})),
+    "Pooled": Case(Foreign(foreign.Pooled(**MARKS), foreign.pooled)),
+    "Own": Case(Foreign(foreign.Own(**MARKS), foreign.own), {}, NO_BATCH_NORM),
+    "Unknown": Case(
+        Foreign(foreign.Unknown(**MARKS), foreign.unknown),
+        {},
+        NO_BATCH_NORM | refuse(KERNELS | FISHER | {"phi"}, "gate of Unknown is of no known layer"),
+    ),
+}
+
+
+def score(case, chosen, *, label=None, **options):
+    """Scores of a case by proxies, float32[P], as one compiled program."""
+    return np.asarray(jax.jit(lambda v: scored(case, chosen, v, label, **options))(case.foreign.draw()[0]))
+
+
+def scored(case, chosen, variables, label, **options):
+    _, image, own_label = case.foreign.draw()
+    label = jax.tree.map(jnp.asarray, own_label if label is None else label)
+    options = {**case.options, **case.foreign.keywords, **options}
+    batch = Batch(jnp.asarray(image), label)
+    return scoring.score_module(KEY, case.foreign.module, variables, batch, proxies=chosen, **options)
+
+
+def oracle_of(case, *, label=None, loss=oracle.cross_entropy, with_masks=False):
+    """The same network for the oracle, with the noise, and the masks at `with_masks`, that the key draws."""
+    variables, image, own_label = case.foreign.draw()
+    noise = [jax.random.normal(key, image.shape) for key in jax.random.split(jax.random.fold_in(KEY, 1))]
+    noise = tuple(np.asarray(n, np.float64) for n in noise)
+    label = own_label if label is None else label
+    masks = sam_masks(case, variables, image) if with_masks else None
+    return oracle.Oracle(
+        case.foreign.twin, foreign.flat(variables), np.float64(image), label, loss, noise=noise, masks=masks
+    )
+
+
+def sam_masks(case, variables, image, rate=0.95):
+    """{(path, position): masks of a convolution's calls}: an element is kept with probability 1 - rate."""
+
+    def keep(next_fun, args, kwargs, context):
+        module = context.module
+        if isinstance(module, nn.Conv | nn.ConvTranspose | nn.ConvLocal) and context.method_name == "__call__":
+            bits = jax.random.bits(module.make_rng("mask"), args[0].shape, jnp.uint16)
+            module.sow("intermediates", "mask", bits >= round(rate * 2**16))
+        return next_fun(*args, **kwargs)
+
+    def apply(variables):
+        with nn.intercept_methods(keep):
+            rngs = {"mask": jax.random.fold_in(KEY, 0), "dropout": KEY}
+            mutable = ["intermediates", "batch_stats"]
+            keywords = case.foreign.keywords
+            return case.foreign.module.apply(variables, image, rngs=rngs, mutable=mutable, **keywords)[1]
+
+    found = flatten_dict(jax.jit(apply)(variables)["intermediates"])
+    masks = {}
+    for path, several in found.items():
+        for mask in several:
+            pixels = mask.ndim > image.ndim  # then its first axis is a lift's
+            for position, one in enumerate(mask if pixels else mask[None]):
+                masks.setdefault((path[:-1], position), []).append(np.float64(one))
+    return masks
+
+
+def check(names, found, expected):
+    """Every value by its proxy's tolerance; a table of what is wrong."""
+    wrong = []
+    for name, value, right in zip(names, found, expected, strict=True):
+        own = name.split()[0]
+        if value != right and not abs(value - right) <= max(ATOL.get(own, 0.0), RTOL.get(own, 1e-3) * abs(right)):
+            wrong.append(f"{name}: {value:.6g} for {right:.6g}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+BUNDLING = 1e-7  # a rate of learning at which float32 makes some bundles of the networks in FULL, not one
+FULL = ("ConvNet", "ViT, from outside")
+# What one shared pass and SynFlow's serve: an eighth of the time of all.
+QUICK = {
+    *("pnorm", "snip", "synflow", "fisher", "lydyniso"),
+    *("jaccor", "epe", "netsens", "naswot", "swap", "acor", "wrcor"),
+}
+
+
+def check_case(name, names):
+    case = CASES[name]
+    names = [n for n in names if n not in case.refused]
+    chosen = list(proxies.make_proxies(names))
+    truth = oracle_of(case, with_masks=bool(set(names) & {"sam_nwot", "sam_swap", "ncd_nwot", "ncd_swap"}))
+    expected = [truth.score(n) for n in names]
+    if "bndlent" in names:
+        chosen.append(proxies.bndlent(learning_rate=BUNDLING))
+        names.append(f"bndlent {BUNDLING}")
+        expected.append(truth.bndlent(BUNDLING))
+        assert expected[-1] < 0 or name not in FULL  # or it would show nothing
+    for weighting in ("none", "linear", "quad", "expt2b") if "grasp" in names and "wrcor" in names else ():
+        chosen.append(proxies.wrcor(weighting=weighting))
+        names.append(f"wrcor {weighting}")
+        expected.append(truth.wrcor(weighting))
+    check(names, score(case, chosen), expected)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FULL else pytest.mark.slow) for n in CASES])
+def test_every_proxy_is_the_oracles(name):
+    check_case(name, NAMES)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in FULL])
+def test_a_shared_pass_is_the_oracles(name):
+    check_case(name, [n for n in NAMES if n in QUICK])
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.refused])
+def test_what_cannot_be_served_is_refused_by_name(name):
+    case = CASES[name]
+    for proxy, message in case.refused.items():
+        with pytest.raises(ValueError, match=message) as raised:
+            jax.eval_shape(lambda v: scored(case, proxies.make_proxies([proxy]), v, None), case.foreign.draw()[0])
+        assert "\n" not in str(raised.value), proxy
+
+
+def test_the_oracles_gradients_are_differences():
+    for name in ("ConvNet", "ViT", "Assortment"):
+        truth = oracle_of(CASES[name])
+        rng = np.random.default_rng(0)
+        passed = truth.walk()
+        loss = lambda params: truth.loss(truth.walk(params=params).logits, truth.label)
+        paths = list(truth.params)
+        gradients = reverse.gradients(truth.loss(passed.logits, truth.label), [passed.walk.params[p] for p in paths])
+        direction = {path: rng.standard_normal(truth.params[path].shape) for path in paths}
+        moved = lambda step: loss({path: leaf + step * direction[path] for path, leaf in truth.params.items()}).value
+        difference = (moved(1e-6) - moved(-1e-6)) / 2e-6
+        slope = sum((g * direction[path]).sum() for path, g in zip(paths, gradients, strict=True))
+        np.testing.assert_allclose(slope, difference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if "," not in n and "told" not in n])
+def test_a_twin_computes_what_its_module_computes(name):
+    case = CASES[name]
+    variables, image, _ = case.foreign.draw()
+
+    def by_the_batch(next_fun, args, kwargs, context):
+        if isinstance(context.module, nn.BatchNorm):
+            object.__setattr__(context.module, "use_running_average", False)
+        return args[0] if isinstance(context.module, nn.Dropout) else next_fun(*args, **kwargs)
+
+    def apply(variables):
+        with nn.intercept_methods(by_the_batch):
+            return case.foreign.module.apply(variables, image, mutable=["batch_stats"], **case.foreign.keywords)[0]
+
+    logits = jax.jit(apply)(variables)
+    np.testing.assert_allclose(logits, oracle_of(case).once.logits.value, rtol=1e-4, atol=1e-5)
+
+
+def test_pnorm_of_attention_is_the_sum_of_its_four_projections_by_hand():
+    class Attention(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.MultiHeadDotProductAttention(num_heads=4, qkv_features=8, out_features=3)(x).mean(1)
+
+    rng = np.random.default_rng(0)
+    shapes = {"query": (6, 4, 2), "key": (6, 4, 2), "value": (6, 4, 2), "out": (4, 2, 3)}
+    kernels = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    biases = {name: jnp.ones(shape[1:] if name != "out" else (3,)) for name, shape in shapes.items()}
+    params = {name: {"kernel": jnp.asarray(kernel), "bias": biases[name]} for name, kernel in kernels.items()}
+    variables = {"params": {"MultiHeadDotProductAttention_0": params}}
+    batch = Batch(jnp.ones((2, 5, 6)), None)
+    found = scoring.score_module(KEY, Attention(), variables, batch, proxies=[proxies.pnorm(), proxies.lydyniso()])
+    rows = [kernel.reshape(6 if name != "out" else 8, -1).T for name, kernel in kernels.items()]
+    expected = [sum(map(np.linalg.norm, rows)), -sum(np.linalg.norm(w @ w.T - np.eye(len(w))) for w in rows)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_marks_do_not_change_synflow(depth):
+    twin = functools.partial(foreign.vit, depth=depth)
+    chosen = proxies.make_proxies(["synflow"])
+    cases = [Case(Foreign(foreign.ViT(depth=depth, **marks), twin)) for marks in ({}, MARKS)]
+    expected = oracle_of(cases[0]).synflow()
+    for case in cases:
+        np.testing.assert_allclose(score(case, chosen), [expected], rtol=1e-5)
+
+
+def test_dropout_is_off_unless_asked_for_and_keywords_pass_through():
+    case = CASES["Trained"]
+    chosen = proxies.make_proxies(["snip", "acor"])
+    plain, evaluated = score(case, chosen), score(case, chosen, train=False)
+    np.testing.assert_allclose(plain, evaluated, rtol=1e-6)
+    with_dropout = score(case, chosen, with_dropout=True)
+    assert np.isfinite(with_dropout).all() and abs(with_dropout[0] - plain[0]) > 0.01 * plain[0]
+    again = score(case, chosen, with_dropout=True)
+    np.testing.assert_array_equal(with_dropout, again)
+
+
+def test_a_missing_keyword_is_python_s_own_error():
+    case = CASES["Trained"]
+    case = case._replace(foreign=case.foreign._replace(keywords={}))
+    with pytest.raises(TypeError, match="train"):
+        jax.eval_shape(
+            lambda v: scored(case, proxies.make_proxies(["snip"]), v, None), CASES["Trained"].foreign.draw()[0]
+        )
+
+
+def test_a_zero_jacobian_is_reported_as_undefined():
+    names = ["jaccor", "epe", "netsens", "dyniso"]
+    assert (score(CASES["Pooled"], proxies.make_proxies(names)) == -np.inf).all()
+
+
+def test_modules_of_nnx_are_refused_in_one_line():
+    network = foreign.NnxNet(nnx.Rngs(0))
+    wrapped = nnx.bridge.to_linen(foreign.NnxNet)
+
+    class Within(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return wrapped(x)
+
+    batch = Batch(jnp.ones((2, 8, 8, 2)), jnp.arange(2))
+    for module in (network, wrapped, Within()):
+        variables = module.init(KEY, batch.image) if isinstance(module, nn.Module) else {}
+        for name in ("pnorm", "snip", "synflow", "fisher", "params", "flops", "netsens"):
+            with pytest.raises(ValueError, match="is a module of flax.nnx.*: write it in flax.linen") as raised:
+                scoring.score_module(KEY, module, variables, batch, proxies=proxies.make_proxies([name]))
+            assert "\n" not in str(raised.value)
+
+
+LOSSES = {
+    "soft labels": (losses.soft_cross_entropy, oracle.soft_cross_entropy),
+    "absolute error": (losses.absolute_error, oracle.absolute_error),
+    "squared error": (losses.squared_error, oracle.squared_error),
+    "a dictionary of labels": (
+        lambda logits, label: losses.absolute_error(logits * label["weight"], label["target"]),
+        lambda logits, label: oracle.absolute_error(logits * label["weight"], label["target"]),
+    ),
+}
+WITH_LOSS = ("gcor", "wrcor", "snip", "fisher", "pgnorm", "zico")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if "error" in n else []) for n in LOSSES])
+def test_the_loss_is_an_argument(name):
+    case = CASES["ConvNet"]
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(3), foreign.SIZE).astype(np.float32)
+    label = {"target": shares, "weight": shares[:, :1]} if "dictionary" in name else shares
+    loss, plain = LOSSES[name]
+    found = score(case, proxies.make_proxies(WITH_LOSS), label=label, loss=loss)
+    truth = oracle_of(case, label=label, loss=plain)
+    check(WITH_LOSS, found, [truth.score(n) for n in WITH_LOSS])
+
+
+DENSE = Case(Foreign(foreign.Dense2d(**MARKS), foreign.dense2d))
+PIXELS = np.random.default_rng(0).integers(0, 3, (foreign.SIZE, 4, 4))
+
+
+def test_logits_may_be_pictures():
+    names = [*WITH_LOSS, "jaccor", "netsens", "synflow", "naswot"]
+    found = score(DENSE, proxies.make_proxies(names), label=PIXELS, loss=losses.pixelwise_cross_entropy)
+    truth = oracle_of(DENSE, label=PIXELS)
+    check(names, found, [truth.score(n) for n in names])
+
+
+@pytest.mark.slow
+def test_every_proxy_of_logits_that_are_pictures():
+    names = [n for n in NAMES if n not in ("epe", "bndlent")]
+    found = score(DENSE, proxies.make_proxies(names), label=PIXELS, loss=losses.pixelwise_cross_entropy)
+    truth = oracle_of(DENSE, label=PIXELS, with_masks=True)
+    check(names, found, [truth.score(n) for n in names])
+
+
+@pytest.mark.parametrize("name", ["epe", "bndlent"])
+@pytest.mark.parametrize(
+    "label", [PIXELS, np.eye(3)[np.arange(8) % 3], {"target": np.arange(8)}, np.linspace(0, 1, 8)], ids=str
+)
+def test_what_needs_class_indices_says_so(name, label):
+    case = CASES["ConvNet"]
+    chosen = proxies.make_proxies([name])
+    with pytest.raises(ValueError, match=f"(?s){name}.*class ind|class ind.*{name}") as raised:
+        jax.eval_shape(lambda v: scored(case, chosen, v, label, loss=losses.squared_error), case.foreign.draw()[0])
+    assert re.fullmatch("[^\n]*", str(raised.value))

@@ -1,0 +1,33 @@
+"""What an architecture looks like, as data: what a space says and `zsnas_jax.reports.drawing` draws."""
+
+from typing import NamedTuple
+
+
+class Graph(NamedTuple):
+    """A directed graph.
+
+    Attributes:
+        nodes: their labels, in topological order.
+        edges: (source, target, label); an empty label is not drawn.
+    """
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[int, int, str], ...]
+
+
+class Stage(NamedTuple):
+    """Equal layers one after another.
+
+    Attributes:
+        layers: how many.
+        pixels: along a side of what they give out.
+        kind: of their kernels, which has a colour.
+        name: above them.
+        widths: below them.
+    """
+
+    layers: int
+    pixels: int
+    kind: str
+    name: str
+    widths: str

@@ -1,0 +1,347 @@
+"""Networks whose shapes differ too much for a program to serve several: chains of blocks, run by the host.
+
+The host runs the blocks forward, keeps what enters each, and runs their pullbacks. Programs are those of single blocks,
+which networks share by shape. What comes out are the `Measurements` that `zsnas_jax.measure.measurements.measure` takes
+from a whole network, but for what a proxy that runs the network itself would need. Axes: N batch, L layers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import math
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zsnas_jax.base import Arch, KernelSum, Path, ResponseMatrices
+from zsnas_jax.correlation import response_matrix
+from zsnas_jax.measure import tiles
+from zsnas_jax.measure.blocks import Alone, Asked, Chained, Step, moments, places_of, run_backward, run_forward
+from zsnas_jax.measure.measurements import Measurements, check_needs, is_zero, no_features, no_site, other_combination
+from zsnas_jax.measure.network import Network, Observation, Pass
+from zsnas_jax.measure.programs import Programs
+from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
+from zsnas_jax.measure.tape import Tape, Value
+from zsnas_jax.nn.foreign import ForeignLayers
+from zsnas_jax.nn.initializers import Initializer
+from zsnas_jax.nn.options import LayerOptions, has_layer_options
+from zsnas_jax.nn.roles import Role
+from zsnas_jax.nn.weights import Weight, init_with_weights, kernels_of
+
+_WITH_LOSS = frozenset({"gradients", "kernel_gradients", "fisher"})
+
+
+class Chain(NamedTuple):
+    """How the networks of a space are chains. `trace_chain` makes one of the steps alone.
+
+    Attributes:
+        steps: (arch, num_classes) to the steps of a network.
+        weights: (arch, num_classes) to what its parameters are, by path, in the order in which they are drawn; norms
+            begin with scale one, and what is added with zero.
+        shapes: likewise to the shapes of its parameters; None: they are as the weights say, since nothing lifts them.
+    """
+
+    steps: Callable[[Arch, int], Sequence[Step]]
+    weights: Callable[[Arch, int], Mapping[Path, Weight]]
+    shapes: Callable[[Arch, int], Mapping[Path, tuple[int, ...]]] | None = None
+
+    def draw_params(self, key: jax.Array, arch: Arch, num_classes: int, initializer: Initializer) -> Any:
+        """The parameters of an architecture's network, a tree of numpy arrays, see `draw`."""
+        weights = self.weights(arch, num_classes)
+        shapes = self.shapes(arch, num_classes) if self.shapes else {path: own.shape for path, own in weights.items()}
+        return draw(key, weights, shapes, initializer)
+
+
+def trace_chain(steps: Callable[[Arch, int], Sequence[Step]], image_shape: tuple[int, ...]) -> Chain:
+    """A chain whose parameters abstract traces find; a trace takes longer than to say what they are.
+
+    Args:
+        steps: (arch, num_classes) to the steps of a network.
+        image_shape: of one picture, [H, W, C]; the parameters must not depend on H and W.
+    """
+    traced = lambda arch, num_classes: _trace(tuple(steps(arch, num_classes)), image_shape)
+    return Chain(steps, lambda *which: traced(*which)[0], lambda *which: traced(*which)[1])
+
+
+@functools.lru_cache(maxsize=64)
+def _trace(
+    steps: tuple[Step, ...], image_shape: tuple[int, ...]
+) -> tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
+    """(what the parameters of a chain are, their shapes), by path."""
+    found: dict[str, Any] = {}
+
+    def init(key: jax.Array, image: jax.Array) -> Any:
+        variables, found["weights"] = init_with_weights(Chained(steps), key, image)
+        return variables
+
+    variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    shapes = {path: tuple(leaf.shape) for path, leaf in flatten_dict(variables["params"]).items()}
+    return {path: found["weights"][path] for path in shapes}, shapes
+
+
+def draw(
+    key: jax.Array,
+    weights: Mapping[Path, Weight],
+    shapes: Mapping[Path, tuple[int, ...]],
+    initializer: Initializer,
+) -> Any:
+    """Kernels as slices of one flat draw, whose length is rounded up so that few lengths are compiled.
+
+    Raises:
+        ValueError: if a parameter is neither a kernel nor a bias nor of a norm.
+    """
+    sizes = {path: math.prod(shapes[path]) for path, weight in weights.items() if weight.kernel}
+    noise, end, flat = np.asarray(_noise(initializer, key, rounded(sum(sizes.values())))), 0, {}
+    for path, weight in weights.items():
+        if weight.kernel:
+            own, end = noise[end : end + sizes[path]], end + sizes[path]
+            flat[path] = np.float32(initializer.scale_of(weight.kernel, weight.shape)) * own.reshape(shapes[path])
+        elif weight.role in (Role.SCALE, Role.SHIFT, Role.BIAS):
+            flat[path] = np.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
+        else:
+            raise ValueError(f"a chain draws kernels, norms and biases: {'/'.join(path)} of {weight.layer} is none")
+    return unflatten_dict(flat)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _noise(initializer: Initializer, key: jax.Array, size: int) -> jax.Array:
+    return initializer.noise(key, (size,))
+
+
+class _Whole:
+    """Runs blocks whole; its arguments are as those of `zsnas_jax.measure.tiles.Tiles`."""
+
+    def __init__(
+        self, programs: Programs, tape: Tape, asked: Asked, found: Sums, weights: Mapping[Path, Weight]
+    ) -> None:
+        self._programs, self._tape, self._asked, self._found = programs, tape, asked, found
+        self._weights: dict[str, dict[Path, Weight]] = {}
+        for path, weight in weights.items():
+            self._weights.setdefault(path[0], {})[path[1:]] = weight
+
+    def run(
+        self, step: Step, params: Any, reads: Sequence[Value], options: LayerOptions, key: Any = None
+    ) -> Sequence[Value]:
+        """What a step returns of values; the key is for options that draw."""
+        block, programs, top, weights = step.block, self._programs, (step.name,), self._weights.get(step.name, {})
+        if key is not None:
+            block = Alone(block, step.name, options if has_layer_options(block) else None)
+            params, weights = {step.name: params}, {(*top, *path): weight for path, weight in weights.items()}
+            top = ()
+        asked, arrays = self._asked._replace(options=options), tuple(read.array for read in reads)
+        run = functools.partial(run_forward, block, asked, weights)
+        output, observed = programs.compiled(run, ("block", block, asked), params, arrays, key)(params, arrays, key)
+        sites = places_of(observed)
+        self._found.places |= {(*top, *site.path): site for site in sites}
+        for statistic, observations in observed.items():
+            own = [dataclasses.replace(seen, path=(*top, *seen.path)) for seen in observations]
+            self._found.observed.setdefault(statistic, []).extend(own)
+        is_needed = not all(read.is_constant for read in reads)
+        kernel_sums = tuple(wanted for wanted, _ in asked.kernel_sums)
+
+        def pull(gradients: list[Any], found: Sums) -> Sequence[Any] | None:
+            if not (is_needed or asked.is_differentiated):
+                return None
+            leaving = gradients[0] if len(step.writes) == 1 else tuple(gradients)
+            back = functools.partial(run_backward, block, asked, weights, sites, is_needed)
+            case, arguments = ("block back", block, asked, is_needed), (params, arrays, leaving, key)
+            result = programs.compiled(back, case, *arguments)(*arguments)
+            in_a_row = lambda matrix: np.asarray(matrix).reshape(-1, *matrix.shape[-2:])
+            found.gradients |= {(*top, *path): in_a_row(matrix) for path, matrix in result.sites.items()}
+            found.fisher += [] if result.fisher is None else [result.fisher]
+            found.add_kernels(top, kernel_sums, result, {})
+            return result.reads
+
+        outputs = [Value(output)] if len(step.writes) == 1 else [Value(part) for part in output]
+        return self._tape.record(reads, outputs, pull)
+
+
+def own_options(step: Step, options: LayerOptions, weights: Mapping[Path, Weight]) -> tuple[LayerOptions, int, int]:
+    """(options that a block can take, its batch norms, its convolutions) of one that does not apply them itself."""
+    layers = [weight.layer for path, weight in weights.items() if path[0] == step.name]
+    num_norms, num_convolutions = layers.count("BatchNorm"), sum(layer.startswith("Conv") for layer in layers)
+    own = dataclasses.replace(options, norm=options.norm if num_norms else "bn")
+    own = own if num_convolutions else dataclasses.replace(own, mask_rate=0.0)
+    return own, num_norms, num_convolutions
+
+
+def _options_by_step(network: Network, steps: Sequence[Step]) -> list[LayerOptions]:
+    """The options of each block: those that it applies itself, or what of them finds something to act on there.
+
+    Raises:
+        ValueError: if they act nowhere.
+    """
+    options, foreign, every = network.options, ForeignLayers(network.options), list[LayerOptions]()
+    is_own = [has_layer_options(step.block) for step in steps]
+    for step, applies in zip(steps, is_own, strict=True):
+        own, num_norms, num_convolutions = own_options(step, options, network.weights)
+        foreign.num_norms += num_norms
+        foreign.num_convolutions += num_convolutions
+        every.append(options if applies else own)
+    if not any(is_own):
+        foreign.check(network.name)
+    return every
+
+
+def measure_chain(
+    programs: Programs,
+    steps: Sequence[Step],
+    network: Network,
+    needs: frozenset[str] = frozenset(),
+    observe: Sequence[Callable[..., Any]] = (),
+    kernel_sums: Mapping[KernelSum, str] = MappingProxyType({}),
+    *,
+    additive: Sequence[Callable[..., Any]] = (),
+) -> Measurements:
+    """As `zsnas_jax.measure.measurements.measure`, of a network that is a chain.
+
+    Args:
+        programs: what compiles its blocks.
+        steps: the chain.
+        network: with the parameters of all steps, in numpy arrays; its module is not run.
+        needs: as there.
+        observe: as there.
+        kernel_sums: as there.
+        additive: statistics that are sums over neurons, which can be taken from tiles.
+
+    Raises:
+        ValueError: as there, and if the network itself is needed.
+    """
+    check_needs(network, needs)
+    asked = Asked(
+        options=network.options,
+        statistics=(*observe, *([response_matrix] if "activations" in needs else [])),
+        features="features" in needs,
+        rescale=network.wide_range and network.may_rescale,
+        gradients="gradients" in needs,
+        fisher="fisher" in needs,
+        kernel_gradients="kernel_gradients" in needs,
+        kernel_sums=tuple(kernel_sums.items()) if "kernel_gradients" in needs else (),
+    )
+    way = _Way(programs, steps, network, asked, additive, with_image="jacobian" in needs)
+    if not (needs & (_WITH_LOSS | {"activations", "features", "jacobian"}) or observe):
+        sums = {wanted: way.sum_kernels(wanted, asker) for wanted, asker in kernel_sums.items()}
+        return Measurements(network, kernel_sums=sums)
+    logits = way.run()
+    found = way.found
+    if (asked.statistics or asked.gradients) and not found.places:
+        raise ValueError(no_site(network))
+    features = Pass(logits, found.observed)
+    if asked.features and features.features is None:
+        raise ValueError(no_features(network))
+    back, gradient, slope = Sums(), None, None
+    if needs & _WITH_LOSS:
+        label = network.batch.label
+        slope = programs.compiled(jax.grad(network.loss), ("loss", network.loss), logits, label)(logits, label)
+        back, gradient = way.back(slope)
+    jacobian, zero_jacobian = None, None
+    if "jacobian" in needs:
+        _, jacobian = way.back(np.ones_like(logits))
+        if slope is None:
+            slope = np.asarray(other_combination(jnp.asarray(logits)))
+            _, gradient = way.back(slope)
+        zero_jacobian = is_zero(jacobian, jnp.ones_like(logits), gradient, slope)
+        jacobian = jacobian.reshape(len(logits), -1)
+    gradients = [(path, way.gradients_at(back, path)) for path in found.places] if asked.gradients else []
+    return Measurements(
+        network,
+        ResponseMatrices(
+            sum_layers(way.activations(), network.layer_of) if "activations" in needs else None,
+            sum_layers(gradients, network.layer_of) if gradients else None,
+        ),
+        {statistic: way.observed(statistic) for statistic in observe},
+        {wanted: way.kernel_sum(back, wanted, by) for wanted, by in kernel_sums.items()},
+        back.kernel_gradients(network.params) if asked.kernel_gradients else None,
+        sum(back.fisher, np.zeros((), logits.dtype)) if asked.fisher else None,
+        jacobian,
+        zero_jacobian,
+        features.features,
+        features.log_scale,
+    )
+
+
+class _Way:
+    """A way forward through a chain, and ways back along it."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        steps: Sequence[Step],
+        network: Network,
+        asked: Asked,
+        additive: Sequence[Callable[..., Any]],
+        with_image: bool,
+    ) -> None:
+        self.found = Sums()
+        self._programs, self._steps, self._network, self._asked = programs, steps, network, asked
+        self._tape = Tape(programs)
+        self._image, self._logits = Value(network.batch.image, is_constant=not with_image), Value(None)
+        self._in_tiles = tiles.serves(steps, asked, additive)
+
+    def run(self) -> np.ndarray:
+        """The logits."""
+        network, values = self._network, dict[str, Any](x=self._image)
+        whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights)
+        tiled = tiles.Tiles(self._programs, self._tape, self._asked, self.found)
+        for step, options in zip(self._steps, _options_by_step(network, self._steps), strict=True):
+            params, reads = network.params.get(step.name, {}), [values[name] for name in step.reads]
+            if self._in_tiles:
+                outputs = tiled.run(step, params, reads)
+            else:
+                outputs = whole.run(step, params, reads, options, network.key if options.is_random else None)
+            values |= zip(step.writes, outputs, strict=True)
+        self._logits = values[self._steps[-1].writes[0]]
+        return np.asarray(self._logits.array)
+
+    def back(self, gradient: Any) -> tuple[Sums, Any]:
+        """(what a way back from a gradient of the logits gathers, the gradient of the pictures)."""
+        found = Sums()
+        return found, self._tape.back(self._logits, gradient, self._image, found)
+
+    def activations(self) -> list[tuple[Path, Any]]:
+        """|corr| at the sites, (path, float[P, N, N]) in order of execution."""
+        if self._in_tiles:
+            return [(path, join_matrices(self.found.parts[moments, path])[None]) for path in self.found.places]
+        return [(o.path, o.times[:, None, None] * o.value) for o in self.observed(response_matrix)]
+
+    def gradients_at(self, back: Sums, path: Path) -> Any:
+        """|corr| of the gradients at a site, float[P, N, N]."""
+        if self._in_tiles:
+            return join_matrices(back.parts[moments, path])[None]
+        return back.gradients[path]
+
+    def observed(self, statistic: Callable[..., Any]) -> list[Observation]:
+        """What a statistic saw."""
+        if not self._in_tiles:
+            place = self._asked.statistics.index(statistic)
+            seen = self.found.observed.get(f"statistic{place}", [])
+            return jax.device_get(seen)
+        parts, once = self.found.parts, np.ones(1, np.float32)
+        join = lambda path: join_values(statistic, parts[statistic, path], len(self._network.batch.image))
+        in_a_row = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
+        return [Observation(once, in_a_row(join(path)), path) for path in self.found.places]
+
+    def kernel_sum(self, back: Sums, wanted: KernelSum, asker: str) -> Any:
+        """A sum over kernels, with their gradients where these are asked for."""
+        if not self._asked.kernel_sums:
+            return self.sum_kernels(wanted, asker)
+        entries: dict[Path, Any] = {}
+        for (own, path), parts in back.entries.items():
+            if own == wanted:
+                entries[path] = sum(np.asarray(part, np.float64) for part in parts)
+        return finish(self._programs, wanted, list(entries.values()), self._dtype)
+
+    def sum_kernels(self, wanted: KernelSum, asker: str) -> Any:
+        """A sum over kernels without gradients."""
+        network, flat = self._network, flatten_dict(self._network.params)
+        kernels = kernels_of(network.weights, asker)
+        sums = [sum_entries(self._programs, wanted, weight.as_matrices(flat[path])) for path, weight in kernels]
+        return finish(self._programs, wanted, sums, self._dtype)
+
+    @property
+    def _dtype(self) -> Any:
+        return self._network.batch.image.dtype

@@ -1,0 +1,74 @@
+"""What the scores of a run depend on besides their proxies, and the random draws that follow from it. N = batch."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from zsnas_jax import datasets
+from zsnas_jax.base import Batch, SearchSpace
+from zsnas_jax.datasets import PictureSource
+from zsnas_jax.nn.initializers import INITIALIZERS
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """Everything that changes a score, besides the proxy with its settings and the pictures themselves.
+
+    Attributes:
+        batch_size: N.
+        augment: whether pictures are flipped and cropped at random.
+        init: name of the initialisation.
+        repeats: how many initialisations a score is the mean of.
+        resample: whether every architecture and repeat draws its own batch.
+        seed: of weights and batches.
+        share_isomorphic: whether an architecture has the score of its pruned form, without operations that do
+            nothing, which isomorphic architectures then share.
+    """
+
+    batch_size: int = 64
+    augment: bool = False
+    init: str = "kaiming_uniform"
+    repeats: int = 1
+    resample: bool = False
+    seed: int = 0
+    share_isomorphic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.init not in INITIALIZERS:
+            raise ValueError(f"unknown init {self.init!r}: allowed are {', '.join(INITIALIZERS)}")
+        if self.repeats < 1:
+            raise ValueError(f"repeats is {self.repeats}: at least 1 is needed")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size is {self.batch_size}: a correlation between samples needs at least 2")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}: allowed are 0 to {2**31 - 1}")
+
+
+def batch_identity(batch: Batch) -> str:
+    """The first 16 hex digits of the SHA-256 of a batch's bytes: tells data sets apart by what is in them."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves((batch.image, batch.label)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """(root of all weights, root of all batches) of a run's seed."""
+    weight_key, batch_key = jax.random.split(jax.random.key(seed))
+    return weight_key, batch_key
+
+
+def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
+    """The batch that all architectures share unless `resample` is set."""
+    _, batch_key = seed_keys(settings.seed)
+    return datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
+
+
+def stored_settings(settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str) -> dict[str, Any]:
+    """What a results folder is bound to: the settings, the space, the classes, and the pictures by content."""
+    identity = batch_identity(fixed_batch(settings, source))
+    data = {"dataset": dataset, "num_classes": source.num_classes, "batch_sha256": identity}
+    return {"space": space.name} | data | dataclasses.asdict(settings)
