@@ -1,11 +1,12 @@
-"""What scoring MobileNetV2 networks piece by piece costs: programs, compilation, memory; beside a whole network's.
+"""What scoring MobileNetV2 networks as chains of blocks costs: programs, compilation, memory; beside a whole network's.
 
     python perf/score_mobilenetv2.py                           # fresh random networks, each scored twice; half an hour
-    python perf/score_mobilenetv2.py --whole                   # the paper's Table 11, as one program and in pieces
+    python perf/score_mobilenetv2.py --whole                   # the paper's Table 11, as one program and as a chain
     python perf/score_mobilenetv2.py --memory --batch_size=64  # its peak memory
 
 The first writes a row an architecture to --out/programs.csv, and programs.png. Steady seconds are those of the second
-time, when nothing is compiled any more.
+time, when nothing is compiled any more. Seconds are those of a call of the scorer, weights drawn included. Figures:
+perf/RESULTS.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +16,14 @@ import time
 from typing import Any
 
 from absl import app, flags
-from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 from matplotlib.figure import Figure
 import numpy as np
 
 from zsnas_jax import datasets, proxies, scoring, search
-from zsnas_jax.base import Batch, Proxy, SearchSpace, fingerprint
-from zsnas_jax.measure import piecewise
-from zsnas_jax.nn.initializers import kaiming_uniform
+from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.reports import documents
 from zsnas_jax.search_spaces import mobilenetv2
-from zsnas_jax.search_spaces.mobilenetv2.network import kernel_shapes
 
 Score = Callable[[Any], np.ndarray]
 """An architecture to its scores."""
@@ -37,7 +34,7 @@ flags.DEFINE_float("flops_limit", 600e6, "Most multiply-adds of a network.")
 flags.DEFINE_integer("batch_size", 16, "Pictures.")
 flags.DEFINE_string("dataset", "noise", "As of score_main.")
 flags.DEFINE_list("proxies", ["wrcor"], "What is scored.")
-flags.DEFINE_bool("whole", False, "Compile and time the network of Table 11 as one program, and in pieces, instead.")
+flags.DEFINE_bool("whole", False, "Compile and time the network of Table 11 as one program, and as a chain, instead.")
 flags.DEFINE_bool("memory", False, "Score the network of Table 11 once, for the peak memory.")
 flags.DEFINE_string("out", "results/mobilenetv2_programs", "Folder of programs.csv and programs.png.")
 
@@ -49,34 +46,17 @@ def seconds_of(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, value
 
 
-def same_params(network: Any, arch: Any, batch: Batch) -> Any:
-    """The parameters that the scorer draws for an architecture, for its network as a Flax module."""
-    plan = mobilenetv2.plan_of(arch)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(2), fingerprint(arch)), 0)
-    kernels = piecewise.draw_kernels(key, kernel_shapes(plan, 10), kaiming_uniform)
-    shapes = jax.eval_shape(lambda: network.init(key, batch.image[:1], plan))
-    fill = lambda path, leaf: np.full(leaf.shape, float(path[-1] == "norm_scale"), np.float32)
-    flat = {path: kernels.get(path[1:], fill(path, leaf)) for path, leaf in flatten_dict(shapes).items()}
-    return unflatten_dict(flat)
-
-
-def whole(score: Score, batch: Batch, chosen: Sequence[Proxy]) -> None:
-    """Table 11's network as one program, and in pieces."""
+def whole(one: Score, chain: Score, chosen: Sequence[Proxy]) -> None:
+    """Table 11's network as one program, and as a chain of blocks."""
     arch = mobilenetv2.decode(mobilenetv2.TABLE_11)
-    network, plan = mobilenetv2.make_network(10), mobilenetv2.plan_of(arch)
-    params, own = same_params(network, arch, batch), {"proxies": chosen, "layer_of": network.layer_of}
-    run = jax.jit(lambda v, batch: scoring.score_module(jax.random.key(1), network, v, batch, plan, **own))
-    compiling, compiled = seconds_of(lambda: run.lower(params, batch).compile())
-    print(f"whole: compilation {compiling:.1f} s")
-    print(f"pieces: first time {seconds_of(lambda: score(arch))[0]:.1f} s")
-    times = [
-        (seconds_of(lambda: np.asarray(compiled(params, batch)))[0], seconds_of(lambda: score(arch))[0])
-        for _ in range(5)
-    ]
-    one, other = np.median(times, axis=0)
-    for proxy, first, second in zip(chosen, np.asarray(compiled(params, batch)), score(arch)[0], strict=True):
-        print(f"{proxy.name}: whole {first:.6g}, pieces {second:.6g}, {second / first - 1:+.1e} of it")
-    print(f"whole {one:.2f} s, pieces {other:.2f} s: {other / one:.2f} times")
+    first_of_one, first_of_chain = seconds_of(lambda: one(arch))[0], seconds_of(lambda: chain(arch))[0]
+    times = [(seconds_of(lambda: one(arch))[0], seconds_of(lambda: chain(arch))[0]) for _ in range(5)]
+    of_one, of_chain = np.median(times, axis=0)
+    for proxy, first, second in zip(chosen, one(arch)[0], chain(arch)[0], strict=True):
+        print(f"{proxy.name}: whole {first:.6g}, chain {second:.6g}, {second / first - 1:+.1e} of it")
+    print(f"compilation (first calls less the others): whole {first_of_one - of_one:.1f} s, ", end="")
+    print(f"chain {first_of_chain - of_chain:.1f} s")
+    print(f"whole {of_one:.2f} s, chain {of_chain:.2f} s: {of_chain / of_one:.2f} times")
 
 
 def fresh(score: Score, num_programs: Callable[[], int], space: SearchSpace) -> None:
@@ -118,15 +98,19 @@ def main(_: list[str]) -> None:
     jax.config.update("jax_num_cpu_devices", 1)
     space, chosen = mobilenetv2.space(), proxies.make_proxies(FLAGS.proxies)
     batch = datasets.draw_batch(jax.random.key(1), datasets.load(FLAGS.dataset, None, None), FLAGS.batch_size)
-    scorer = scoring.make_scorer(jax.random.key(2), space, chosen, num_classes=10)
-    score = lambda arch: scorer.score(np.asarray(arch)[None], [0], batch)
+
+    def make(programs: str) -> tuple[Score, Callable[[], int]]:
+        scorer = scoring.make_scorer(jax.random.key(2), space, chosen, num_classes=10, programs=programs)
+        return lambda arch: scorer.score(np.asarray(arch)[None], [0], batch), scorer.num_compilations
+
+    score, num_programs = make("chained")
     pathlib.Path(FLAGS.out).mkdir(parents=True, exist_ok=True)
     if FLAGS.whole:
-        whole(score, batch, chosen)
+        whole(make("static")[0], score, chosen)
     elif FLAGS.memory:
         print(f"{seconds_of(lambda: score(mobilenetv2.decode(mobilenetv2.TABLE_11)))[0]:.1f} s, compilation included")
     else:
-        fresh(score, scorer.num_compilations, space)
+        fresh(score, num_programs, space)
     print(f"peak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

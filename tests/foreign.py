@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from oracle import Walk
-from reverse import einsum, gelu, relu
+from reverse import Var, convolve, einsum, gelu, relu, sqrt
 
 from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, Site
 from zsnas_jax.nn.roles import Kernel, Role
@@ -37,23 +37,38 @@ class Marked(nn.Module):
     features: Callable[[], Callable] = unmarked
 
 
+class Stage(Marked):
+    """Convolution, batch norm, activation."""
+
+    channels: int = 4
+    stride: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(self.channels, (3, 3), strides=(self.stride, self.stride), use_bias=self.use_bias)(x)
+        return self.layer()(nn.relu(self.site()(nn.BatchNorm(use_running_average=False)(x))))
+
+
 class ConvNet(Marked):
     num_classes: int = 3
 
     @nn.compact
     def __call__(self, x):
-        x = self.layer()(nn.relu(self.site()(nn.BatchNorm(use_running_average=False)(nn.Conv(4, (3, 3))(x)))))
+        x = Stage(site=self.site, layer=self.layer)(x)
         x = nn.avg_pool(x, (2, 2), (2, 2))
-        x = nn.Conv(6, (3, 3), strides=(2, 2), use_bias=False)(x)
-        x = self.layer()(nn.relu(self.site()(nn.BatchNorm(use_running_average=False)(x))))
+        x = Stage(channels=6, stride=2, use_bias=False, site=self.site, layer=self.layer)(x)
         return nn.Dense(self.num_classes)(self.features()(x).mean((1, 2)))
 
 
+def stage(walk, x, name, stride=1):
+    x = walk.batch_norm(walk.conv(x, (name, "Conv_0"), stride=stride), (name, "BatchNorm_0"))
+    return walk.layer(relu(walk.site(x, name)))
+
+
 def conv_net(walk, x):
-    x = walk.layer(relu(walk.site(walk.batch_norm(walk.conv(x, ("Conv_0",)), ("BatchNorm_0",)), 1)))
-    x = x.reshape(len(x), 4, 2, 4, 2, 4).mean((2, 4))
-    x = walk.batch_norm(walk.conv(x, ("Conv_1",), stride=2), ("BatchNorm_1",))
-    x = walk.layer(relu(walk.site(x, 2)))
+    x = stage(walk, x, "Stage_0")
+    x = stage(walk, x.reshape(len(x), 4, 2, 4, 2, 4).mean((2, 4)), "Stage_1", stride=2)
     return walk.dense(walk.feature_map(x).mean((1, 2)), ("Dense_0",))
 
 
@@ -456,6 +471,54 @@ def unknown(walk, x):
     return walk.dense(walk.feature_map(x).mean((1, 2)), ("Dense_0",))
 
 
+class Tokens(Marked):
+    """Of text [N, T], int."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Embed(10, 6)(x)
+        x = self.features()(self.layer()(nn.relu(self.site()(nn.Dense(5)(x)))))
+        return nn.Dense(3)(x.mean(1))
+
+
+def tokens(walk, x):
+    x = walk.params["Embed_0", "embedding"][x.value.astype(int)]
+    x = walk.feature_map(walk.layer(relu(walk.site(walk.dense(x, ("Dense_0",)), 1))))
+    return walk.dense(x.mean(1), ("Dense_1",))
+
+
+class Normalised(Marked):
+    """A layer of Flax that changes the parameters of another."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(self.site()(nn.WeightNorm(nn.Conv(4, (3, 3)))(x)))
+        return nn.Dense(3)(self.features()(x).mean((1, 2)))
+
+
+def normalised(walk, x):
+    kernel, bias = (walk.params["Conv_0", name] for name in ("kernel", "bias"))
+    unit = kernel / sqrt((kernel * kernel).sum((0, 1, 2)))
+    x = convolve(x, unit * walk.params["WeightNorm_0", "Conv_0/kernel/scale"]) + bias
+    return walk.dense(walk.feature_map(relu(walk.site(x, 1))).mean((1, 2)), ("Dense_0",))
+
+
+class Batchless(Marked):
+    """Its positions go through a Dense layer, once for all pictures."""
+
+    @nn.compact
+    def __call__(self, x):
+        positions = nn.Dense(4)(jnp.linspace(-1, 1, 16).reshape(16, 1)).reshape(4, 4, 4)
+        x = nn.relu(self.site()(nn.Conv(4, (3, 3))(x) + positions))
+        return nn.Dense(3)(x.mean((1, 2)))
+
+
+def batchless(walk, x):
+    positions = walk.dense(Var(np.linspace(-1, 1, 16).reshape(16, 1)), ("Dense_0",)).reshape(4, 4, 4)
+    x = relu(walk.site(walk.conv(x, ("Conv_0",)) + positions, 1))
+    return walk.dense(x.mean((1, 2)), ("Dense_1",))
+
+
 class NnxNet(nnx.Module):
     """A module of flax.nnx."""
 
@@ -475,6 +538,7 @@ class Foreign(NamedTuple):
         shape: of a picture.
         num_classes: of the labels.
         keywords: of the call.
+        vocabulary: where pictures are texts: their words are ints below it.
     """
 
     module: nn.Module
@@ -482,11 +546,13 @@ class Foreign(NamedTuple):
     shape: tuple[int, ...] = (8, 8, 2)
     num_classes: int = 3
     keywords: Mapping[str, Any] = MappingProxyType({})
+    vocabulary: int | None = None
 
     def draw(self, seed=0):
         """(variables, image, label): everything drawn, so that no bias is 0 and no scale 1."""
         rng = np.random.default_rng(seed)
         image = rng.standard_normal((SIZE, *self.shape)).astype(np.float32)
+        image = image if self.vocabulary is None else rng.integers(self.vocabulary, size=image.shape)
         init = lambda key, image: self.module.init({"params": key, "dropout": key}, image, **self.keywords)
         shapes = flatten_dict(jax.eval_shape(init, jax.random.key(0), image))
 
@@ -496,7 +562,7 @@ class Foreign(NamedTuple):
                 return 3.0 + noise**2
             if path[-1] == "kernel":
                 return 2 * noise / (like.size / like.shape[-1]) ** 0.5
-            return 1 + 0.3 * noise if path[-1] in ("scale", "gate") else 0.3 * noise
+            return 1 + 0.3 * noise if path[-1].endswith(("scale", "gate", "gain")) else 0.3 * noise
 
         variables = {path: leaf(path, like).astype(np.float32) for path, like in shapes.items()}
         return unflatten_dict(variables), image, np.arange(SIZE) % self.num_classes

@@ -97,14 +97,16 @@ class Walk:
         self.weight_outputs.append(WeightOutput(y, inputs, tuple(i % y.ndim for i in filters)))
         return y
 
+    def _masked(self, x, path, at):
+        of_calls = self.masks.get((path, at[1] if at else 0))
+        return x * of_calls.pop(0) if of_calls else x
+
     def conv(self, x, path, stride=1, padding="SAME", groups=1, at=None, transposed=False, transpose_kernel=False):
         """`nn.Conv` of any rank; transposed: `nn.ConvTranspose`, which convolves x with zeros between its pixels.
 
         `transpose_kernel` says that its kernel is [*window, D, C], and turned round.
         """
-        if place := self.masks.get((path, at[1] if at else 0)):
-            x = x * place.pop(0)
-        rank = x.ndim - 2
+        x, rank = self._masked(x, path, at), x.ndim - 2
         if transposed:
             window = self.own(path, "kernel", at).shape[:-2]
             sides = [(w - 1 if stride > w - 1 else math.ceil((w + stride - 2) / 2), w) for w in window]
@@ -124,10 +126,11 @@ class Walk:
         return self.weight_layer(path, lambda kernel: x @ kernel, (0, 1), at=at)
 
     def contract(self, x, path, spec, at=None, filters=""):
-        """A dense layer by an einsum of x and the kernel: `nn.DenseGeneral`, `nn.Einsum`.
+        """A layer by an einsum of x and the kernel: `nn.DenseGeneral`, `nn.Einsum`, `nn.ConvLocal` of single pixels.
 
         Letters that x, the kernel and the output share tell kernels of their own apart, unless they stand in `filters`.
         """
+        x = self._masked(x, path, at)
         (given, own), out = spec.split("->")[0].split(","), spec.split("->")[1]
         kind = lambda letter: 1 if letter not in out else 2 if letter not in given or letter in filters else 0
         kinds = [kind(letter) for letter in own]

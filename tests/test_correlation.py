@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zsnas_jax import proxies
+from zsnas_jax import correlation, proxies
 from zsnas_jax.base import ResponseMatrices
-from zsnas_jax import correlation
 from zsnas_jax.measure.measurements import Measurements
 
 RNG = np.random.default_rng(0)

@@ -2,12 +2,7 @@
 
 import csv
 import itertools
-import json
-import os
-import subprocess
-import sys
 
-import conftest
 import jax
 from matplotlib.figure import Figure
 import numpy as np
@@ -17,7 +12,6 @@ from scipy import stats
 from zsnas_jax.reports import diagnostics, documents, metrics, plots
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.search_spaces.nasbench201.network import NASBench201
-from zsnas_jax.storage.store import ResultStore
 
 RNG = np.random.default_rng(0)
 NUMBERS = np.repeat([5, 20, 35], [40, 60, 20])
@@ -188,113 +182,3 @@ def test_many_groups_keep_their_labels_apart(tmp_path, drawn):
     plots.by_convolutions(tmp_path / "many.png", {"p": NOISY}, numbers, {"p": diagnosis}, "accuracy")
     labels = [label.get_text() for label in drawn[0].axes[1].get_xticklabels()]
     assert labels == [str(number) for number in range(0, 40, 4)]
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    """A folder with a table of accuracies and one of scores: naswot counts, ncd_nwot knows, gn8 is in between."""
-    folder = tmp_path_factory.mktemp("scored")
-    rng = np.random.default_rng(1)
-    archs = nasbench201.from_index(np.arange(60))
-    numbers = np.array([nasbench201.num_convolutions(arch) for arch in archs])
-    accuracy = 60 + 0.2 * numbers + rng.uniform(-3, 3, 60)
-    names = [nasbench201.encode(arch) for arch in archs]
-    columns = ["cifar10_test_200", "cifar100_test_200", "imagenet16_120_test_200"]
-    lines = [f"{a},{y:.4f},{y:.4f},{y:.4f}" for a, y in zip(names, accuracy, strict=True)]
-    (folder / "truth.csv").write_text("\n".join([",".join(["arch", *columns]), *lines]))
-    lines = ["index,arch,naswot,ncd_nwot"]
-    cells = zip(names, numbers, accuracy, strict=True)
-    lines += [f"{i},{name},{2 * number - y:.6f},{y:.6f}" for i, (name, number, y) in enumerate(cells)]
-    lines[1] = f"0,{names[0]},-inf,{accuracy[0]}"
-    (folder / "scores.csv").write_text("\n".join(lines))
-    np.savez(folder / "more.npz", index=np.arange(50), wrcor=accuracy[:50], naswot=np.full(50, 1e9))
-    return folder
-
-
-def store(folder, **settings):
-    """A results folder of one proxy, as `score_main` leaves it."""
-    names = [nasbench201.encode(arch) for arch in nasbench201.from_index(np.arange(40))]
-    with ResultStore(folder, {"space": "nasbench201", "seed": 0} | settings) as results:
-        results.add(names, ["naswot"], np.arange(40.0)[:, None])
-    return folder
-
-
-def reproduce(*flags):
-    command = [sys.executable, str(conftest.ROOT / "perf" / "reproduce_ncd.py"), *flags]
-    env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-
-
-def test_the_script_writes_its_folder(scored, tmp_path):
-    flags = [f"--store={scored}", f"--benchmark={scored}/truth.csv", f"--out={tmp_path}/out", "--num_samples=30"]
-    done = reproduce(*flags, "--num_seeds=6")
-    assert done.returncode == 0, done.stderr
-    pictures = ["cifar10.png", "cifar100.png", "imagenet16_120.png", "within_groups.png"]
-    tables = ["RESULTS.md", "convolutions.csv", "gains.csv", "search.csv"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(pictures + tables)
-    text = (tmp_path / "out" / "RESULTS.md").read_text()
-    assert "60 cells that all these proxies" in text and "Not among the scores: sam_nwot, nir_nwot, swap" in text
-    with open(tmp_path / "out" / "search.csv") as file:
-        found = {(row["dataset"], row["proxy"]): row for row in csv.DictReader(file)}
-    best = found["CIFAR-10", "best accuracy (oracle)"]
-    assert found["CIFAR-10", "ncd_nwot"]["mean"] == best["mean"] > found["CIFAR-10", "naswot"]["mean"]
-    assert found["CIFAR-10", "naswot"]["paper"] == "91.95" and found["CIFAR-100", "naswot"]["paper"] == ""
-    with open(tmp_path / "out" / "gains.csv") as file:
-        gains = [float(row["gain"]) for row in csv.DictReader(file) if row["gain"]]
-    assert gains and min(gains) > 1
-
-
-def test_the_script_tells_stores_under_another_norm_apart(scored, tmp_path):
-    folders = store(tmp_path / "bn", norm="bn"), store(tmp_path / "gn8", norm="gn8")
-    before = [sorted(path.name for path in folder.iterdir()) for folder in folders]
-    flags = [*(f"--store={folder}" for folder in folders), f"--benchmark={scored}/truth.csv", f"--out={tmp_path}/out"]
-    done = reproduce(*flags, "--num_seeds=5")
-    assert done.returncode == 0, done.stderr
-    with open(tmp_path / "out" / "search.csv") as file:
-        paper = {row["proxy"]: row["paper"] for row in csv.DictReader(file) if row["dataset"] == "CIFAR-10"}
-    assert paper["naswot"] == "91.95" and paper["naswot@norm=gn8"] == "93.37"
-    assert [sorted(path.name for path in folder.iterdir()) for folder in folders] == before
-    other = store(tmp_path / "other", seed=1)
-    done = reproduce(*flags, f"--store={other}")
-    assert done.returncode == 1 and "has seed 1, those before it 0" in done.stderr
-    with ResultStore(folders[0], {"space": "nasbench201", "seed": 0, "norm": "bn"}):
-        done = reproduce(*flags)
-    assert (
-        done.returncode == 1
-        and "is in use by another process: copy it with results.sqlite-wal, and read the copy" in done.stderr
-    )
-
-
-REFUSED = [
-    (["--store=nowhere"], "store nowhere has neither results.sqlite nor scores.csv"),
-    (["--table={0}/scores.csv", "--proxies=swap"], "none of swap is in"),
-    (["--table={0}/scores.csv", "--table={0}/more.npz"], "naswot of cell 0 is"),
-    (["--table={0}/truth.csv", "--proxies=cifar10_test_200", "--benchmark=none.csv"], "unknown benchmark"),
-]
-TRY_ALL = """
-import json, sys
-sys.path.insert(0, "perf")
-import reproduce_ncd
-for case in json.loads(sys.argv[1]):
-    for name in reproduce_ncd.FLAGS:
-        reproduce_ncd.FLAGS[name].unparse()
-    reproduce_ncd.FLAGS(["reproduce_ncd", *case])
-    try:
-        reproduce_ncd.main([])
-        print("no error")
-    except (ValueError, OSError) as error:
-        print(error)
-"""
-
-
-def test_the_script_refuses_in_one_line(scored, tmp_path):
-    cases = [[*(flag.format(scored) for flag in flags), f"--out={tmp_path}/out"] for flags, _ in REFUSED]
-    done = reproduce(*cases[0])
-    assert done.returncode == 1 and REFUSED[0][1] in done.stderr, done.stderr
-    assert done.stderr.startswith("reproduce_ncd: error: ") and done.stderr.count("\n") == 1
-    command = [sys.executable, "-c", TRY_ALL, json.dumps(cases)]
-    done = subprocess.run(command, cwd=conftest.ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    for said, (flags, message) in zip(done.stdout.splitlines(), REFUSED, strict=True):
-        assert message in said, flags
-    assert not (tmp_path / "out").exists()

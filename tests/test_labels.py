@@ -1,5 +1,6 @@
 """Labels: readable, one for each identity, and read back."""
 
+import hashlib
 import inspect
 import json
 
@@ -12,7 +13,7 @@ from zsnas_jax.base import Proxy
 from zsnas_jax.nn.options import ACTIVATIONS, NORMS, LayerOptions
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS, with_options
 from zsnas_jax.proxies.activation import has_options
-from zsnas_jax.proxies.labels import OPTIONS, label, parse, split
+from zsnas_jax.proxies.labels import OPTIONS, Digest, label, parse, split
 from zsnas_jax.votes import VOTES
 
 
@@ -38,6 +39,8 @@ def own_proxy(name, settings):
         (own_proxy("swap", {}), "swap:-mu:-num_samples:-sigma"),
         (own_proxy("swap", {"num_samples": 32, "mu": None, "sigma": None, "norm": "in"}), "swap:-activation:-mask_rate:norm=in"),
         (own_proxy("sam_nwot", {"norm": "bn"}), "sam_nwot:-activation:-mask_rate"),
+        (own_proxy("mine", {"k": "#3"}), 'mine:k="#3"'),
+        (own_proxy("mine", {"k": list(range(30))}), "mine:k=#a6442ecc61a4de61"),
         (own_proxy("pnorm", {"k": 2}), "pnorm:k=2"),
         (own_proxy("jaccor", {"k": 1}), "jaccor:k=1"),
         (own_proxy("jaccor", {"k": 1.0}), "jaccor:k=1.0"),
@@ -81,6 +84,11 @@ def settings_of(text):
 @given(any_proxy())
 def test_a_label_says_the_whole_identity_so_that_no_two_share_one(proxy):
     name, settings = settings_of(label(proxy))
+    for key, value in settings.items():
+        if isinstance(value, Digest):
+            text = json.dumps(proxy.settings[key], sort_keys=True, separators=(",", ":"))
+            assert len(text) > 48 and value == f"#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            settings[key] = proxy.settings[key]
     assert own_proxy(name, settings).identity == proxy.identity
 
 
@@ -147,6 +155,7 @@ ALLOWED = "allowed are num_samples, mu, sigma, norm, mask_rate, activation"
         ("swap:num_samples=0", "swap with num_samples=0: at least 1 is needed"),
         ("wrcor:weighting=cubic", "unknown weighting 'cubic': allowed are none, linear"),
         ("wrcor:weighting=1", "weighting is 1: needed is str"),
+        ("wrcor:weighting=#0123456789abcdef", "weighting is '#0123456789abcdef': needed is str"),
         ("naswot:norm=rms", "unknown norm 'rms': allowed are bn, ln"),
         ("naswot:norm=3", "norm is 3: needed is str"),
         ("naswot:mask_rate=NaN", "mask_rate is 'NaN': needed is float"),
@@ -170,6 +179,13 @@ def test_a_list_is_made_under_the_settings_of_a_run():
         "params",
     ]
     assert [label(p) for p in proxies.make_proxies(["all"], options=LayerOptions())] == list(PROXIES)
+
+
+def test_a_weighting_of_ones_own_is_known_by_what_it_does():
+    halves, thirds = (proxies.wrcor(weighting=lambda layer, n, base=base: layer * base) for base in (0.5, 0.3))
+    assert len({label(halves), label(thirds), "wrcor"}) == 3 and len(label(halves)) < 80
+    again = proxies.wrcor(weighting=lambda layer, count: 0.5 * layer)
+    assert label(again) == label(halves)
 
 
 def test_one_identity_twice_is_refused():

@@ -137,7 +137,9 @@ def test_traced_functions_equal_numpy():
 def test_sizes_equal_those_of_the_published_code():
     for arch in np.concatenate([drawn()[:300], SPACE.from_index(ROWS[::25])]):
         for channels in (128, 7):
-            np.testing.assert_array_equal(nasbench101_cells.vertex_widths(arch, channels), official_widths(arch, channels))
+            np.testing.assert_array_equal(
+                nasbench101_cells.vertex_widths(arch, channels), official_widths(arch, channels)
+            )
         params, flops = 27 * 128 + 2 * 128 + 513 * 7, 27 * 128 * 32**2 + 512 * 7
         for cell in range(9):
             channels = 128 << cell // 3

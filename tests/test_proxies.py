@@ -81,13 +81,17 @@ def test_golden_values(number):
         np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=name)
 
 
-ALL = proxies.make_proxies(["all"])
-NAMES = [proxy.name for proxy in ALL]
+ALL = tuple(proxies.PROXIES)
+CHEAP = (
+    *("pnorm", "pgnorm", "snip", "fisher", "jaccor", "epe", "netsens", "naswot", "swap", "lydyniso"),
+    *("acor", "gcor", "rcor", "wrcor", "gcor_first2", "neg_log_fisher", "params", "synflow", "nir_swap"),
+)
+"""Those that share the pass of WRCor, and one of each kind that prepares the network: the others compile for minutes."""
 KEY = jax.random.key(3)
 CELLS = [(3, 0, 2, 1, 4, 3), (2, 3, 0, 0, 1, 4), (0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1)]
-
-
 BATCH = tiny.batch(batch_size=8)
+
+sets = pytest.mark.parametrize("names", [CHEAP, pytest.param(ALL, marks=pytest.mark.slow)], ids=["cheap", "all"])
 
 
 @functools.cache
@@ -96,61 +100,49 @@ def drawn(initializer):
     return tiny.draw_params(KEY, INITIALIZERS[initializer])
 
 
-def score_tiny(params, arch, chosen=ALL, active=lambda path: True):
+def score_tiny(params, arch, names, active=lambda path: True):
     network = tiny.network()
     network = tiny.scored(network, {"params": params}, BATCH, arch, layer_of=network.layer_of, is_active=active)
-    return scoring.score_network(network._replace(num_params=1000, num_flops=1), chosen)
+    network = network._replace(num_params=1000, num_flops=1)
+    return scoring.score_network(network, proxies.make_proxies(names))
 
 
 @functools.cache
-def dispatched_program():
-    return jax.jit(lambda params, arch: score_tiny(params, arch, active=lambda path: is_active(arch)(path, ())))
+def dispatched_program(names):
+    return jax.jit(lambda params, arch: score_tiny(params, arch, names, lambda path: is_active(arch)(path, ())))
 
 
-def dispatched_scores(initializer, arch):
-    """All scores of the tiny network whose operations are chosen at run time, by name."""
-    scores = dispatched_program()(drawn(initializer), jnp.array(arch))
-    return dict(zip(NAMES, np.asarray(scores), strict=True))
+def dispatched_scores(initializer, arch, names):
+    """Scores of the tiny network whose operations are chosen at run time, by name."""
+    scores = dispatched_program(names)(drawn(initializer), jnp.array(arch))
+    return dict(zip(names, np.asarray(scores), strict=True))
 
 
-@pytest.mark.slow  # of each family the dearest stand below
-def test_a_static_network_scores_as_the_dispatched_one():
-    check_static(CELLS[0], ALL)
-
-
-@pytest.mark.parametrize(
-    "names", [["snip"], ["naswot", "swap"], ["wrcor", "fisher", "synflow", "epe", "zen", "ncd_swap"]], ids="+".join
-)
-def test_a_static_network_under_a_subset_scores_as_the_dispatched_one_under_all(names):
-    check_static(CELLS[1], proxies.make_proxies(names))
-
-
-@pytest.mark.slow
-def test_a_second_static_network_scores_as_the_dispatched_one():
-    check_static(CELLS[1], ALL)
-
-
-def check_static(arch, chosen):
-    alone = jax.jit(lambda params: score_tiny(params, arch, chosen))
+@pytest.mark.parametrize("cell", [pytest.param(0, marks=pytest.mark.slow), 1])
+@sets
+def test_a_static_network_scores_as_the_dispatched_one(names, cell):
+    alone = jax.jit(lambda params: score_tiny(params, CELLS[cell], names))
     for initializer in INITIALIZERS:
-        static = np.asarray(alone(tiny.select_params(drawn(initializer), arch)))
-        others = dispatched_scores(initializer, arch)
-        for proxy, one in zip(chosen, static, strict=True):
-            message = f"{proxy.name} {initializer}"
-            np.testing.assert_allclose(one, others[proxy.name], rtol=5e-3, atol=1e-3, err_msg=message)
+        static = np.asarray(alone(tiny.select_params(drawn(initializer), CELLS[cell])))
+        others = dispatched_scores(initializer, CELLS[cell], names)
+        for name, one in zip(names, static, strict=True):
+            np.testing.assert_allclose(one, others[name], rtol=5e-3, atol=1e-3, err_msg=f"{name} {initializer}")
         assert np.isfinite(static).all(), static
 
 
-def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value():
-    scores = dispatched_scores("kaiming_uniform", CELLS[2])
+@sets
+def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value(names):
+    scores = dispatched_scores("kaiming_uniform", CELLS[2], names)
     assert not np.isnan(list(scores.values())).any()
     own = {"sam_nwot", "nir_nwot", "ncd_nwot", "gcor_first2", "gcor_first5", "neg_log_fisher"}
-    assert {name for name, score in scores.items() if score == -np.inf} == UNDEFINED | own
-    assert all(scores[name] == 0 for name in ("pgnorm", "snip", "grasp", "fisher", "phi", "phi_bn", "netsens", "zico"))
+    assert {name for name, score in scores.items() if score == -np.inf} == (UNDEFINED | own) & set(names)
+    zero = {"pgnorm", "snip", "grasp", "fisher", "phi", "phi_bn", "netsens", "zico"} & set(names)
+    assert all(scores[name] == 0 for name in zero)
 
 
-def test_a_cell_of_skips_lacks_only_what_needs_convolutions():
-    scores = dispatched_scores("kaiming_uniform", CELLS[3])
+@sets
+def test_a_cell_of_skips_lacks_only_what_needs_convolutions(names):
+    scores = dispatched_scores("kaiming_uniform", CELLS[3], names)
     assert {name for name, score in scores.items() if not np.isfinite(score)} <= {"gcor_first2", "gcor_first5"}
 
 

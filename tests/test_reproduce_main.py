@@ -39,12 +39,13 @@ def main(monkeypatch, out, **given):
 
 
 def test_the_binary_scores_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(layout, "GROUPS", (("params", "pnorm"),))
     main(monkeypatch, tmp_path, num_architectures=5)
     said = capsys.readouterr().out
     rows = {row["score"]: row for row in rows_of(tmp_path, "table2")}
     assert {score for score, row in rows.items() if row["ours"]} == {"params", "pnorm"}
     assert "table 2: 2 of 34 rows done" in said
-    assert "run 2 of 2: cifar10, batch 4, kaiming_uniform: pnorm; 5 architectures" in said
+    assert "run 1 of 1: cifar10, batch 4, kaiming_uniform: params, pnorm; 5 architectures" in said
     assert f"written: {tmp_path}/ table2.md, table2.csv" in said
     text = (tmp_path / "table2.md").read_text()
     assert "analog-nasbench" in text and "ValAcc: the benchmark analog has no cifar10_valid_12" in text

@@ -1,20 +1,23 @@
 """Table 9 on synthetic tables."""
 
-from made_up import ALL_1X1, BEST, NUM, SETTINGS, inputs, rows_of, scores201, truth101_table, truth201
+from made_up import ALL_1X1, BEST, NUM, SETTINGS, inputs, make_runner, rows_of, scores201, truth101_table, truth201
 import numpy as np
 import pytest
 
-from projects.wrcor import table9
+from projects.wrcor import searches, table9
 from zsnas_jax import search
 from zsnas_jax.benchmarks import TabularBenchmark
 
 
-@pytest.fixture(scope="module")
-def ninth(tmp_path_factory):
-    """(folder, names of files, lines of progress) of Table 9 on synthetic tables."""
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)])
+def ninth(tmp_path_factory, request):
+    """(folder, names of files, lines of progress) of Table 9 on synthetic tables; searches of JAX take long to compile."""
     out, said = tmp_path_factory.mktemp("ninth"), []
     setup = table9.Setup(inputs(out), scores201(), SETTINGS)
-    return out, table9.reproduce(setup, say=said.append), said
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(searches, "make_runner", make_runner)
+        return out, table9.reproduce(setup, say=said.append), said
 
 
 def test_table_9_says_what_searches_find_beside_the_paper(ninth):
@@ -24,7 +27,7 @@ def test_table_9_says_what_searches_find_beside_the_paper(ninth):
     rows = {(row["row"], row["condition"]): row for row in rows_of(out, "table9")}
     best = rows["RE-ValAcc", "cifar10_test"]
     assert (best["paper"], best["paper_std"], best["num_seeds"]) == ("0.9437", "0", "3")
-    assert float(best["ours"]) > 0.7 and float(best["low"]) <= float(best["ours"]) <= float(best["high"])
+    assert float(best["ours"]) > 0.65 and float(best["low"]) <= float(best["ours"]) <= float(best["high"])
     optimum = float(rows["Optimum", "cifar10_test"]["ours"])
     assert float(best["regret"]) == pytest.approx(optimum - float(best["ours"]), abs=1e-6)
     assert float(best["difference"]) == pytest.approx(float(best["ours"]) - 0.9437, abs=1e-6)

@@ -12,11 +12,11 @@ import time
 import conftest
 import numpy as np
 import pytest
+import tiny
 
 from zsnas_jax import datasets, proxies, search
 from zsnas_jax.base import Proxy
-from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.reports import score_report
+from zsnas_jax.reports import plots, score_report
 from zsnas_jax.runs.scores import score_archs
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
@@ -135,58 +135,33 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(finished, pictures
 
 
 def test_a_finished_folder_is_extended(finished, pictures):
-    """By architectures, then by a proxy; then everything is there."""
+    """By architectures, then by another proxy and by one under another setting; then everything is there."""
     folder, _ = finished
     before = (folder / "scores.csv").read_text().splitlines()
 
     def extend(*flags):
-        code, _, err = run(*flags, f"--dataset={pictures}", f"--out={folder}", cwd=folder.parent)
+        code, out, err = run(*flags, f"--dataset={pictures}", f"--out={folder}", cwd=folder.parent)
         assert code == 0, err
         report = json.loads((folder / "report.json").read_text())
-        return (folder / "scores.csv").read_text().splitlines(), report
+        return (folder / "scores.csv").read_text().splitlines(), report, out
 
     more = [*nasbench201.from_index(np.arange(38, 42)), np.zeros(6, int)]
     (folder / "archs.txt").write_text("\n".join(map(nasbench201.encode, more)))
-    after, report = extend(f"--archs={folder}/archs.txt", "--proxies=wrcor,acor")
+    after, report, _ = extend(f"--archs={folder}/archs.txt", "--proxies=wrcor,acor")
     assert after[1:3] == before[39:41] and after[-1].endswith(",-inf,-inf")
     assert (report["run"]["num_scored"], report["run"]["num_reused"]) == (3, 2)
-    assert report["proxies"]["wrcor"]["top"][-1]["score"] is None
-    after, report = extend("--archs=0:40", "--proxies=wrcor,acor,params")
-    assert [line.rsplit(",", 1)[0] for line in after] == before and report["run"]["num_scored"] == 40
-    after, report = extend("--archs=0:40", "--proxies=wrcor,acor")
+    entry = report["proxies"]["wrcor"]
+    assert entry["top"][-1]["score"] is None and entry["undefined"] == proxies.wrcor().undefined
+    after, report, out = extend("--archs=0:10", "--proxies=acor,wrcor,params", "--weighting=none")
+    columns = [line.split(",") for line in after]
+    assert columns[0][-3:] == ["acor", "wrcor:weighting=none", "params"] and "wrcor:weighting=none" in out
+    assert [line[-3] for line in columns] == [line.split(",")[-1] for line in before[:11]]
+    assert [line[-2] for line in columns[1:]] != [line.split(",")[-2] for line in before[1:11]]
+    assert report["run"]["num_scored"] == 10 and report["proxies"]["wrcor:weighting=none"]["name"] == "wrcor"
+    after, report, out = extend("--archs=0:40", "--proxies=wrcor,acor")
     assert after == before and report["run"]["num_scored"] == 0
-
-
-def test_runs_that_differ_in_a_setting_of_the_proxy_lie_side_by_side(finished, pictures):
-    """The faults that a name alone led to: scores of other settings were taken from the folder, or refused."""
-    folder, _ = finished
-
-    def score(*flags):
-        code, out, err = run(*flags, f"--dataset={pictures}", "--archs=5:9", "--out=out", cwd=folder.parent)
-        assert code == 0, err
-        rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
-        columns = {name: [float(row[name]) for row in rows] for name in list(rows[0])[2:]}
-        return columns, json.loads((folder / "report.json").read_text()), out
-
-    usual, report, _ = score("--proxies=wrcor,rcor,swap,naswot,params")
-    assert report["run"]["num_scored"] == 4
-    columns, report, out = score("--proxies=wrcor,rcor,swap,naswot,params", "--weighting=none", "--norm=ln")
-    names = ["wrcor:norm=ln:weighting=none", "rcor:norm=ln", "swap:norm=ln", "naswot:norm=ln", "params"]
-    assert list(columns) == list(report["proxies"]) == names and all(name in out for name in names)
-    assert report["proxies"]["swap:norm=ln"]["settings"]["norm"] == "ln" and report["run"]["num_scored"] == 4
-    assert columns["params"] == usual["params"] and columns["naswot:norm=ln"] != usual["naswot"]
-    np.testing.assert_allclose(columns["wrcor:norm=ln:weighting=none"], columns["rcor:norm=ln"], rtol=1e-5)
-    columns, report, _ = score("--proxies=wrcor,wrcor:weighting=none,swap:num_samples=2,swap,naswot:norm=ln,naswot")
-    assert report["run"]["num_scored"] == 4
-    np.testing.assert_allclose(columns["wrcor:weighting=none"], usual["rcor"], rtol=1e-5)
-    assert max(columns["swap:num_samples=2"]) <= 4 < max(columns["swap"])  # two pictures have four patterns
-    columns, report, _ = score("--proxies=wrcor,swap,naswot", "--weighting=expb2t", "--votes=sjw", "--norm=ln")
-    vote = report["proxies"]["sjw"]["settings"]
-    assert vote["experts"] == ["synflow:norm=ln", "jaccor:norm=ln", "wrcor:norm=ln"] and len(columns) == 6
-    columns, report, _ = score("--proxies=wrcor,rcor,swap,naswot,params")
-    assert columns == usual and report["run"]["num_scored"] == 0
-    known = store_file.read(folder).scores
-    assert {"wrcor", "wrcor:weighting=none", "wrcor:norm=ln:weighting=none", "swap:num_samples=2"} < set(known)
+    assert report["stored"] == {"acor": 43, "params": 10, "wrcor": 43, "wrcor:weighting=none": 10}
+    assert "the folder also has scores of params (10), wrcor:weighting=none (10)" in out
 
 
 REFUSED = {
@@ -335,30 +310,49 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
 
 # --- functions
 
-SPACE, SOURCE = nasbench201.space(), datasets.noise(image_size=8)
+SPACE, SOURCE = tiny.space(), datasets.noise(image_size=8)
 SETTINGS = ScoreSettings(batch_size=4)
 STORED = stored_settings(SETTINGS, SPACE, SOURCE, "noise")
-CELLS = SPACE.from_index(np.array([7, 0, 13714]))
+CELLS = SPACE.from_index(np.array([7, 1462, 13714]))
 
 
 def test_what_one_folder_holds_of_another_proxy_is_not_taken(tmp_path):
+    """The faults that a name alone led to, in one call and in one folder."""
+
     def score(*chosen):
         with ResultStore(tmp_path, STORED) as store:
             scores, times = score_archs(store, SPACE, CELLS, chosen, SOURCE, SETTINGS)
-        return scores, times.num_scored
+        return *scores.T, times.num_scored
 
-    (swap, wide), num_scored = score(proxies.swap(), proxies.params())[0].T, 3
-    two, num_scored = score(proxies.swap(num_samples=2))
-    assert num_scored == 3 and two.max() <= 4 < swap.max()
+    names = ["wrcor", "wrcor:weighting=none", "rcor", "swap", "params"]
+    wrcor, unweighted, rcor, swap, params, num_scored = score(*proxies.make_proxies(names))
+    assert num_scored == 3 and (wrcor > unweighted).all()
+    np.testing.assert_allclose(unweighted, rcor, rtol=1e-6)
+    two, again, num_scored = score(proxies.swap(num_samples=2), proxies.swap())
+    assert num_scored == 3 and max(two) <= 4 < max(swap)  # two pictures have four patterns
+    np.testing.assert_array_equal(again, swap)
     mine = Proxy("pnorm", lambda measured: measured.network.num_params * 2.0, frozenset(), {}, "twice the parameters")
-    scores, num_scored = score(mine)
-    np.testing.assert_array_equal(scores[:, 0], 2 * wide)
+    np.testing.assert_array_equal(score(mine)[0], 2 * params)
     with pytest.raises(ValueError, match=r"of pnorm \(twice the parameters\), not of pnorm \(Jing et al"):
         score(proxies.pnorm())
     with pytest.raises(ValueError, match=r"proxy pnorm \(twice the parameters\) and proxy pnorm \(Jing et al"):
         score(mine, proxies.pnorm())
-    both, _ = score(mine._replace(name="double"), proxies.with_options(proxies.pnorm(), LayerOptions("ln")))
-    np.testing.assert_array_equal(both[:, 0], 2 * wide)
+    known = store_file.read(tmp_path)
+    assert set(known.scores) == {*names, "swap:num_samples=2", "pnorm"}
+    assert known.proxies["pnorm"].reference == "twice the parameters"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("wrcor", ["wrcor"]),
+        ("wrcor: rho = 0.123 [0.012, 0.345]", ["wrcor: rho = 0.123 [0.012, 0.345]"]),
+        ("wrcor:activation=gelu:mask_rate=0.5:norm=ln:weighting=none score", ["wrcor:activation=gelu:mask_rate=0.5:", "norm=ln:weighting=none score"]),
+        ("a" * 50, ["a" * 50]),
+    ],
+)  # fmt: skip
+def test_long_labels_stand_in_lines(name, lines):
+    assert plots.in_lines(name).split("\n") == lines
 
 
 def test_a_report_says_why_there_is_no_score():

@@ -257,11 +257,20 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
     assert code == 0, err
     report = json.loads((tmp_path / "live" / "report.json").read_text())
     assert report["run"]["num_explored_now"] == 12 and report["benchmark"] is None and "accuracy" not in report["best"]
-    assert report["search"]["proxies"] == {
-        "naswot": {"name": "naswot", "settings": {}, "reference": proxies.naswot().reference}
-    }
+    assert report["search"]["scores"] == "naswot" and report["search"]["proxies"]["naswot"]["settings"] == {}
+    found = (tmp_path / "live" / "found.csv").read_bytes()
+    code, out, err = run(*flags, "--num_seeds=2", "--norm=ln", cwd=tmp_path)  # beside it, in the same folder
+    assert code == 0, err
+    other = json.loads((tmp_path / "live" / "report.json").read_text())
+    assert other["settings"] == report["settings"] and other["search"]["scores"] == "naswot:norm=ln"
+    assert list(other["best"]["scores"]) == ["naswot:norm=ln"] and "naswot:norm=ln" in out
+    assert other["run"]["num_explored_now"] == 12 and other["run"]["programs"] == "dispatched"
+    code, out, err = run(*flags, "--num_seeds=2", cwd=tmp_path)
+    assert code == 0, err
+    assert "explored now: 0" in out and (tmp_path / "live" / "found.csv").read_bytes() == found
     with seeds.SearchStore(tmp_path / "live", report["settings"]) as store:
-        scored = store.get(proxies.naswot())
+        scored, others = (store.get(proxy) for proxy in proxies.make_proxies(["naswot", "naswot:norm=ln"]))
+    assert others and all(scored[arch] != score for arch, score in others.items() if arch in scored)
     assert len(scored) == report["run"]["num_scored"] <= 12
     assert "seconds" in (tmp_path / "live" / "curve.csv").read_text()
     (tmp_path / "archs.txt").write_text("\n".join(scored))
@@ -271,28 +280,6 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
     assert code == 0, err
     for row in csv.DictReader((tmp_path / "scored" / "scores.csv").read_text().splitlines()):
         assert scored[row["arch"]] == pytest.approx(float(row["naswot"]), rel=1e-5)
-
-
-def test_searches_by_other_settings_of_a_proxy_lie_side_by_side(tmp_path):
-    flags = ["--batch_size=4", "--proxies=naswot", "--benchmark=none", "--strategy=random", "--num_architectures=3"]
-
-    def search(*more):
-        code, out, err = run(*flags, "--chunk=3", "--out=both", *more, cwd=tmp_path)
-        assert code == 0, err
-        return json.loads((tmp_path / "both" / "report.json").read_text()), out
-
-    plain, _ = search()
-    layer_norm, out = search("--norm=ln")
-    assert plain["settings"] == layer_norm["settings"]  # what the folder is bound to
-    name = "naswot:norm=ln"
-    assert list(layer_norm["best"]["scores"]) == [name] == list(layer_norm["search"]["proxies"]) and name in out
-    assert layer_norm["search"]["scores"] == name and layer_norm["run"]["num_explored_now"] == 3
-    assert plain["best"]["scores"]["naswot"] != layer_norm["best"]["scores"][name]
-    again, _ = search()
-    assert again["run"]["num_explored_now"] == 0 and again["best"] == plain["best"]
-    with seeds.SearchStore(tmp_path / "both", plain["settings"]) as store:
-        columns = [store.get(proxy) for proxy in proxies.make_proxies(["naswot", name])]
-    assert columns[0].keys() == columns[1].keys() and columns[0] != columns[1]
 
 
 # --- functions

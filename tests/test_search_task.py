@@ -76,20 +76,20 @@ def test_live_seeds_take_scores_from_those_before(tmp_path):
 
 def test_searches_that_go_by_other_scores_share_a_folder_and_what_they_have_in_common(tmp_path):
     few = SPACE._replace(sample=lambda key: SPACE.from_index(jax.random.randint(key, (), 0, 5)))
-    by_sum = live_search(few, search.random_search(few))._replace(judge="sum")
+    by_sum = live_search(few, search.random_search(few))._replace(objective="sum")
     halved = SUM._replace(settings={"factor": 0.5})
-    by_half = by_sum._replace(judge="half", experts=(halved,), score_fn=lambda arch: 0.5 * arch.sum())
+    by_half = by_sum._replace(objective="half", experts=(halved,), score_fn=lambda arch: 0.5 * arch.sum())
     with seeds.SearchStore(tmp_path, {}) as store:
         first, _ = seeds.run_seeds(store, by_sum, 2)
         second, num_now = seeds.run_seeds(store, by_half, 2)
         assert num_now == 12 and second.is_new.any()
         np.testing.assert_array_equal(second.scores, 0.5 * first.scores)
         assert store.get(halved) == {arch: 0.5 * score for arch, score in store.get(SUM).items()}
-        assert [len(store.groups(judge)) for judge in ("sum", "half", "other")] == [2, 2, 0]
+        assert [len(store.groups(objective)) for objective in ("sum", "half", "other")] == [2, 2, 0]
         again, num_now = seeds.run_seeds(store, by_sum, 2)
         assert num_now == 0
         np.testing.assert_array_equal(again.scores, first.scores)
-        third, _ = seeds.run_seeds(store, by_sum._replace(judge="sum, again"), 2)
+        third, _ = seeds.run_seeds(store, by_sum._replace(objective="sum, again"), 2)
         assert not third.is_new.any()
 
 

@@ -10,7 +10,7 @@ import pytest
 from zsnas_jax import benchmarks, datasets, proxies, scoring, search_spaces, votes
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.reports import metrics
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.settings import ScoreSettings, batch_identity, fixed_batch, seed_keys
 
 TABLE = benchmarks.shipped_scores()
 SPACE = search_spaces.make_space("nasbench201")
@@ -35,23 +35,28 @@ def test_sizes_are_those_of_the_space():
     np.testing.assert_array_equal(TABLE.columns["params"][::997], sizes)
 
 
-def test_the_scores_are_those_that_this_software_computes():
+# A small cell by a program of its own, since compiling one for all takes long; and two by the one for all.
+ROADS = [("static", [3105]), pytest.param("dispatched", [7, 13714], marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("programs", "index"), ROADS)
+def test_the_scores_are_those_that_this_software_computes(programs, index):
     source = datasets.load(str(golden.shared_file("data/cifar10_subset.npz")), None, None)
-    names = {field: SETTINGS[field] for field in ranking.ScoreSettings.__dataclass_fields__}
-    settings = ranking.ScoreSettings(**names)
-    batch = ranking.fixed_batch(settings, source)
-    assert ranking.batch_identity(batch) == SETTINGS["batch_sha256"]
+    settings = ScoreSettings(**{field: SETTINGS[field] for field in ScoreSettings.__dataclass_fields__})
+    batch = fixed_batch(settings, source)
+    assert batch_identity(batch) == SETTINGS["batch_sha256"]
     chosen = ["wrcor", "naswot", "pnorm"]
     scorer = scoring.make_scorer(
-        ranking.seed_keys(settings.seed)[0],
+        seed_keys(settings.seed)[0],
         SPACE,
         proxies.make_proxies(chosen),
         num_classes=10,
         initializer=INITIALIZERS[settings.init],
         devices=jax.local_devices()[:1],
+        programs=programs,
     )
-    index = np.array([7, 13714])
-    scores = scorer.score(SPACE.from_index(index), np.zeros(2), batch)
+    archs = SPACE.from_index(np.array(index))
+    scores = np.concatenate([scorer.score(archs[i : i + 1], np.zeros(1), batch) for i in range(len(index))])
     expected = np.stack([TABLE.columns[name][index] for name in chosen], axis=1)
     np.testing.assert_allclose(scores, expected, rtol=1e-3)
 

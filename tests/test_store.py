@@ -13,6 +13,7 @@ import pytest
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.proxies import acor, rcor, wrcor
+from zsnas_jax.proxies.labels import label
 from zsnas_jax.storage import store as store_file
 from zsnas_jax.storage.store import ResultStore
 from zsnas_jax.votes import VOTES
@@ -50,6 +51,7 @@ def test_proxies_that_differ_in_a_setting_lie_side_by_side(tmp_path):
         assert store.failures(two[1]) == {"a": "no memory"} and store.failures(two[0]) == {}
         store.add(["a"], two, np.array([[3.0, 4.0]]))  # again: in the place of those before
         assert [store.get(proxy) for proxy in two] == [{"a": 3.0}, {"a": 4.0}]
+        assert store.counts() == dict.fromkeys(sorted(["wrcor", "wrcor:weighting=none", *map(label, others)]), 1)
     stored = store_file.read(tmp_path)
     assert {name: stored.scores[name] for name in ("wrcor", "wrcor:weighting=none")} == {
         "wrcor": {"a": 3.0},

@@ -13,7 +13,7 @@ import optax
 import pytest
 import tiny
 
-from zsnas_jax import search_spaces, training
+from zsnas_jax import search_spaces, train_main, training
 from zsnas_jax.datasets import Examples
 from zsnas_jax.search_spaces import mobilenetv2, nasbench101
 from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan
@@ -293,8 +293,15 @@ def test_devices_that_cannot_share_a_batch_are_refused():
 
 
 def test_a_space_without_static_networks_is_refused():
-    with pytest.raises(ValueError, match="space nasbench201 does not say how to build one architecture"):
+    with pytest.raises(ValueError, match="networks of space nasbench201 cannot be trained: it lacks a function static"):
         model(tiny.space()._replace(static=None))
+
+
+def test_a_space_without_a_recipe_needs_one():
+    own = tiny.space()._replace(name="mine")
+    assert train_main.name_recipe(own, "imagenet") == "imagenet"
+    with pytest.raises(ValueError, match="space mine has no recipe of its own: give --recipe, allowed are nasbench201"):
+        train_main.name_recipe(own, None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def correlation_matrix(responses: jax.Array) -> jax.Array:
 
     Source: WRCor paper, Eq. 2. Products are taken at the highest matmul precision, since a score depends on them.
     """
-    rows = responses.reshape(responses.shape[0], -1)
+    rows = responses.reshape(responses.shape[0], -1).astype(jnp.promote_types(responses.dtype, jnp.float32))
     rows = rows - rows.mean(axis=1, keepdims=True)
     norms = jnp.sqrt(jnp.square(rows).sum(axis=1))
     return jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST) / (norms[:, None] * norms[None, :])

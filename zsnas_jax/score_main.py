@@ -103,7 +103,8 @@ def main() -> None:
             scores[vote.name], scored_by[vote.name] = votes.vote(vote, scores), vote
         diagnoses = score_report.diagnose(space, archs, scores, truth)
         run = times._asdict() | how | {"programs": programs}
-        summary = score_report.make_report(space, archs, scores, stored, scored_by, run, truth, diagnoses, failures)
+        what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts()
+        summary = score_report.make_report(space, archs, *what)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
     print(score_report.as_text(summary))
     print(f"\nwritten: {out}/ {', '.join(written)}")

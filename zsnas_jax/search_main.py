@@ -75,7 +75,7 @@ class Plan(NamedTuple):
         scorer: of a live search, or None.
         task: what the report needs.
         settings: what the results folder is bound to.
-        judge: what the search goes by.
+        objective: what the search goes by.
     """
 
     space: SearchSpace
@@ -88,7 +88,7 @@ class Plan(NamedTuple):
     scorer: Scorer | None
     task: Task
     settings: dict[str, Any]
-    judge: dict[str, Any]
+    objective: dict[str, Any]
 
     @property
     def is_on_host(self) -> bool:
@@ -101,7 +101,7 @@ class Plan(NamedTuple):
         return self.vote is not None and self.vote.method == "z_score_sum"
 
 
-def _judges() -> tuple[tuple[str, ...], Vote | None]:
+def _experts() -> tuple[tuple[str, ...], Vote | None]:
     """(names of the scores, how they are put together)."""
     names = tuple(proxies.expand(FLAGS.proxies))
     if FLAGS.vote:
@@ -163,7 +163,7 @@ def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.Tab
 def _plan() -> Plan:
     """Everything that can be wrong is found here."""
     _check_numbers()
-    scoring, (names, vote) = _scoring_settings(), _judges()
+    scoring, (names, vote) = _scoring_settings(), _experts()
     whole = search_spaces.make_space(FLAGS.space)
     table, source, scorer, chosen = None, None, None, tuple[Proxy, ...]()
     if FLAGS.scores:
@@ -190,10 +190,10 @@ def _plan() -> Plan:
     truth = find_truth(benchmark, column, whole, FLAGS.dataset, rows) if benchmark else None
     scores = vote.name if vote else experts[0]
     own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures} | limits
-    judge: dict[str, Any] = {"scores": scores, "experts": [proxy.identity for proxy in chosen] or list(experts)}
-    judge |= {"method": vote and vote.method, "weights": vote and vote.weights}
+    objective: dict[str, Any] = {"scores": scores, "experts": [proxy.identity for proxy in chosen] or list(experts)}
+    objective |= {"method": vote and vote.method, "weights": vote and vote.weights}
     task = Task(whole, (scores,) if is_sum or not vote else experts, classes, image_size, truth)
-    return Plan(space, chosen, experts, vote, strategy, table, source, scorer, task, bound | own, judge)
+    return Plan(space, chosen, experts, vote, strategy, table, source, scorer, task, bound | own, objective)
 
 
 def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
@@ -238,7 +238,7 @@ def main() -> None:
     flags.configure()
     plan = _plan()
     stem = f"search-{plan.settings['space']}-{plan.settings['strategy']}"
-    out = flags.results_folder(stem, plan.settings | {"judge": plan.judge})
+    out = flags.results_folder(stem, plan.settings | {"objective": plan.objective})
     is_live = plan.table is None
     with seeds.SearchStore(out, plan.settings) as store:
         running = seeds.Search(
@@ -250,12 +250,12 @@ def main() -> None:
             num_steps=FLAGS.num_architectures,
             chunk=FLAGS.chunk or (TABLE_CHUNK if not is_live else HOST_CHUNK if plan.is_on_host else LIVE_CHUNK),
             group_size=1 if is_live else TABLE_GROUP,
-            judge=json.dumps(plan.judge, sort_keys=True),
+            objective=json.dumps(plan.objective, sort_keys=True),
             is_on_host=plan.is_on_host,
         )
         explored, num_now = seeds.run_seeds(store, running, FLAGS.num_seeds)
         described = {name: plan.settings[name] for name in ("strategy", *plan.strategy.settings, "num_architectures")}
-        described |= {"scores": plan.judge["scores"], "vote": plan.vote and plan.vote._asdict()}
+        described |= {"scores": plan.objective["scores"], "vote": plan.vote and plan.vote._asdict()}
         described |= {"proxies": {label(proxy): score_report.describe(proxy) for proxy in plan.proxies}}
         run: dict[str, Any] = {
             "num_explored_now": num_now,

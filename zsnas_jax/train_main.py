@@ -85,12 +85,21 @@ def _recipe(space: SearchSpace) -> Recipe:
     given: dict[str, Any] = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     if "augmentations" in given:
         given["augmentations"] = tuple(name for name in given["augmentations"] if name)
-    name = FLAGS.recipe or _RECIPE_OF.get(space.name)
+    return dataclasses.replace(training.find_recipe(name_recipe(space, FLAGS.recipe)), **given)
+
+
+def name_recipe(space: SearchSpace, asked: str | None) -> str:
+    """The recipe that is asked for, or that of the papers of a space.
+
+    Raises:
+        ValueError: if none is asked for and the space has none.
+    """
+    name = asked or _RECIPE_OF.get(space.name)
     if name is None:
         raise ValueError(
             f"space {space.name} has no recipe of its own: give --recipe, allowed are {', '.join(training.RECIPES)}"
         )
-    return dataclasses.replace(training.find_recipe(name), **given)
+    return name
 
 
 def _data(source: PictureSource) -> Data:

@@ -71,8 +71,8 @@ def write(
     for dataset, by_proxy in diagnoses.items():
         picture = out / f"{DATASETS[dataset]}.png"
         plots.by_convolutions(picture, plain, numbers, by_proxy, f"{dataset} test accuracy")
-    by_proxy = {label: {dataset: diagnosed[label] for dataset, diagnosed in diagnoses.items()} for label in plain}
-    plots.within_groups(out / "within_groups.png", by_proxy)
+    of_proxies = {label: {dataset: by_proxy[label] for dataset, by_proxy in diagnoses.items()} for label in plain}
+    plots.within_groups(out / "within_groups.png", of_proxies)
     text = _document(introduction, len(index), diagnoses, changes, found, search)
     files.write_text(out / "RESULTS.md", text)
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from projects.suite import agreement
 from projects.suite.suite_zero import from_suite_zero
-from zsnas_jax import benchmarks, flags, search_spaces
+from zsnas_jax import benchmarks, flags
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.reports import score_report
+from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import store
 
 FLAGS = absl_flags.FLAGS
@@ -41,9 +42,9 @@ def read_table(name: str, space: SearchSpace) -> tuple[Scores, str]:
         ValueError: if there is no such table, or it is of another space.
     """
     table = benchmarks.open_benchmark(name)
-    if table.space != space.name or space.from_index is None:
+    if table.space != space.name:
         raise ValueError(f"{table.name} is of space {table.space}: needed is {space.name}")
-    archs = [space.encode(arch) for arch in space.from_index(np.arange(space.num_archs))]
+    archs = [space.encode(arch) for arch in nasbench201.from_index(np.arange(nasbench201.NUM_ARCHS))]
     scores = {proxy: dict(zip(archs, np.asarray(c, float), strict=True)) for proxy, c in table.columns.items()}
     return scores, f"{table.name}, SHA-256 {table.checksum}"
 
@@ -66,7 +67,7 @@ def main() -> None:
     if FLAGS.suite_zero is None:
         raise ValueError("no values of NAS-Bench-Suite-Zero are given: --suite_zero is a CSV of them")
     theirs = from_suite_zero(FLAGS.suite_zero)
-    space = search_spaces.make_space("nasbench201")
+    space = nasbench201.space()
     ours, described = read_store(FLAGS.store, space) if FLAGS.store else read_table(FLAGS.scores, space)
     records = agreement.agreement(ours, theirs, space)
     versions = ", ".join(f"{name} {version}" for name, version in score_report.versions().items())

@@ -41,11 +41,11 @@ def summarise(name: str, made: Mapping[str, Any], rows: list[dict[str, Any]]) ->
     """A run as a row of the table."""
     space = search_spaces.make_space(made["settings"]["space"])
     last, table = rows[-1], made["benchmark"] or {}
-    known = table.get("accuracy")
+    known, arch = table.get("accuracy"), np.asarray(space.decode(made["arch"]))
     return {
         "run": name,
         "architecture": f"`{made['arch']}`".replace("|", "\\|"),
-        "parameters": f"{int(space.num_params(np.asarray(space.decode(made['arch'])), 10)):,}",
+        "parameters": f"{int(space.num_params(arch, 10)):,}" if space.num_params else "",
         table.get("column", "table"): "" if known is None else f"{100 * known:.2f} %",
         "test": f"{100 * last['test_accuracy']:.2f} %",
         "training": f"{100 * last['train_accuracy']:.2f} %",

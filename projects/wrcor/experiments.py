@@ -16,11 +16,12 @@ from absl import flags as absl_flags
 import numpy as np
 
 from projects.wrcor.experts import DERIVED, with_derived
-from zsnas_jax import benchmarks, datasets, flags, proxies, search_spaces, votes
+from zsnas_jax import benchmarks, datasets, flags, proxies, votes
 from zsnas_jax.reports import documents, metrics
 from zsnas_jax.runs import scores as run_scores
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
+from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import files
 from zsnas_jax.storage.store import ResultStore
 
@@ -99,22 +100,24 @@ def _existing() -> tuple[dict[str, np.ndarray], np.ndarray]:
     table = benchmarks.open_benchmark(FLAGS.scores)
     columns = {name: np.asarray(column, np.float64) for name, column in table.columns.items()}
     there = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
-    space = search_spaces.make_space("nasbench201")
-    there[np.setdiff1d(np.arange(len(there)), space.to_index(select_archs(space, FLAGS.archs)))] = False
+    chosen = nasbench201.to_index(select_archs(nasbench201.space(), FLAGS.archs))
+    there[np.setdiff1d(np.arange(len(there)), chosen)] = False
     return {name: column[there] for name, column in columns.items()}, np.flatnonzero(there)
 
 
 def _sampled(draw: int, sample: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Scores of one sample under one batch and initialisation, scored now where they are missing."""
-    space = search_spaces.make_space("nasbench201")
-    everything = np.random.default_rng(2026).permutation(space.num_archs)
+    space = nasbench201.space()
+    everything = np.random.default_rng(2026).permutation(nasbench201.NUM_ARCHS)
     index = np.sort(everything[sample * SAMPLE_SIZE : (sample + 1) * SAMPLE_SIZE])
     settings = ScoreSettings(seed=100 + draw)
     source = datasets.load(FLAGS.cifar10, None, None)
     stored = stored_settings(settings, space, source, pathlib.Path(FLAGS.cifar10).stem)
     chosen = proxies.make_proxies(SCORED.split(","))
     with ResultStore(pathlib.Path(FLAGS.out or "results/experiments") / f"draw{draw}", stored) as store:
-        matrix, _ = run_scores.score_archs(store, space, np.asarray(space.from_index(index)), chosen, source, settings)
+        matrix, _ = run_scores.score_archs(
+            store, space, np.asarray(nasbench201.from_index(index)), chosen, source, settings
+        )
     return {proxy.name: matrix[:, i] for i, proxy in enumerate(chosen)}, index
 
 

@@ -10,7 +10,6 @@ it can be worked on in tiles of channels: a product over channels is one, what h
 """
 
 from collections.abc import Iterator, Mapping
-import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -169,44 +168,35 @@ class Norm(nn.Module):
         return {"scale": Role.SCALE, "bias": Role.SHIFT}
 
 
-class _Block(nn.Module):
-    """What blocks have in common.
-
-    Attributes:
-        kernel_init: initialisation of every kernel.
-        options: norm, activation, and mask on what enters a convolution.
-    """
-
-    kernel_init: Initializer = dataclasses.field(default=kaiming_uniform, kw_only=True)
-    options: LayerOptions = dataclasses.field(default=LayerOptions(), kw_only=True)
-
-    @nn.nowrap
-    def conv(self, name: str, *shape: int, depthwise: bool = False) -> Conv:
-        """A convolution: channels, size, stride."""
-        return Conv(*shape, depthwise=depthwise, kernel_init=self.kernel_init, options=self.options, name=name)
-
-    @nn.nowrap
-    def norm(self, name: str = "norm") -> Norm:
-        """A norm."""
-        return Norm(self.options, name=name)
-
-    @nn.nowrap
-    def activate(self, x: jax.Array, name: str = "site") -> jax.Array:
-        """The activation, and a response site."""
-        return self.options.activate(Site(name=name)(x))
+def _conv(block: Any, name: str, channels: int, size: int = 1, stride: int = 1, *, depthwise: bool = False) -> Conv:
+    """A convolution of a block."""
+    own: dict[str, Any] = {"kernel_init": block.kernel_init, "options": block.options, "name": name}
+    return Conv(channels, size, stride, depthwise, **own)
 
 
-class Stem(_Block):
+def _norm(block: Any, name: str = "norm") -> Norm:
+    """A norm of a block."""
+    return Norm(block.options, name=name)
+
+
+def _activate(block: Any, x: jax.Array, name: str = "site") -> jax.Array:
+    """The activation of a block, and a response site."""
+    return block.options.activate(Site(name=name)(x))
+
+
+class Stem(nn.Module):
     """Resizes pictures and halves them: float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, channels]."""
 
     channels: int
     resolution: int
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Applies it."""
-        x = self.norm()(self.conv("conv", self.channels, 3, 2)(resize(image, self.resolution)))
-        return LayerOutput(name="output")(self.activate(x))
+        x = _norm(self)(_conv(self, "conv", self.channels, 3, 2)(resize(image, self.resolution)))
+        return LayerOutput(name="output")(_activate(self, x))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -214,17 +204,19 @@ class Stem(_Block):
         return _under(conv=Conv(self.channels, 3).weights(inputs), norm=Norm.weights(self.channels))
 
 
-class Product(_Block):
+class Product(nn.Module):
     """A 1x1 convolution, of channels that may be weighed: float[N, H, W, C] to float[N, H / s, W / s, channels]."""
 
     channels: int
     stride: int = 1
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array, gate: jax.Array | None = None) -> jax.Array:
         """Applies it to x, times gate float[N, C]."""
         x = x if gate is None else x * gate[:, None, None]
-        return self.conv("conv", self.channels, 1, self.stride)(x)
+        return _conv(self, "conv", self.channels, 1, self.stride)(x)
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -232,7 +224,7 @@ class Product(_Block):
         return _under(conv=Conv(self.channels).weights(inputs))
 
 
-class Filter(_Block):
+class Filter(nn.Module):
     """What happens to each of a layer's middle channels: norm, activation, depthwise convolution, norm, activation.
 
     Attributes:
@@ -242,13 +234,15 @@ class Filter(_Block):
 
     size: int
     stride: int
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Maps float[N, H, W, C] to (float[N, H / stride, W / stride, C], its mean float[N, C])."""
-        x = self.activate(self.norm("wide_norm")(x), "wide_site")
-        x = self.conv("conv", x.shape[-1], self.size, self.stride, depthwise=True)(x)
-        x = self.activate(self.norm()(x))
+        x = _activate(self, _norm(self, "wide_norm")(x), "wide_site")
+        x = _conv(self, "conv", x.shape[-1], self.size, self.stride, depthwise=True)(x)
+        x = _activate(self, _norm(self)(x))
         return x, x.mean((1, 2))
 
     @nn.nowrap
@@ -258,15 +252,18 @@ class Filter(_Block):
         return _under(conv=conv, wide_norm=Norm.weights(inputs), norm=Norm.weights(inputs))
 
 
-class SqueezeExcite(_Block):
+class SqueezeExcite(nn.Module):
     """What channels are weighed by: sigmoid(norm(W2 relu(norm(W1 m)))) of their means m, float[N, C] to the same."""
+
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, mean: jax.Array) -> jax.Array:
         """Applies it, through round(C / 4) channels."""
         channels = mean.shape[-1]
-        squeezed = self.activate(self.norm("squeeze_norm")(self.conv("squeeze", squeezed_of(channels))(mean)))
-        return nn.sigmoid(self.norm("excite_norm")(self.conv("excite", channels)(squeezed)))
+        squeezed = _activate(self, _norm(self, "squeeze_norm")(_conv(self, "squeeze", squeezed_of(channels))(mean)))
+        return nn.sigmoid(_norm(self, "excite_norm")(_conv(self, "excite", channels)(squeezed)))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -281,7 +278,7 @@ def squeezed_of(channels: int) -> int:
     return round(channels / 4)
 
 
-class Join(_Block):
+class Join(nn.Module):
     """A layer's end: norm, shortcut, activation.
 
     Attributes:
@@ -289,14 +286,16 @@ class Join(_Block):
     """
 
     projected: bool
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, y: jax.Array, x: jax.Array) -> jax.Array:
         """Maps what was narrowed and the shortcut, float[N, H, W, C] each, to the same."""
-        y = self.norm()(y)
+        y = _norm(self)(y)
         if self.projected:
-            x = self.norm("shortcut_norm")(Bias(name="shortcut_bias")(x))
-        return LayerOutput(name="output")(self.activate(x + y))
+            x = _norm(self, "shortcut_norm")(Bias(name="shortcut_bias")(x))
+        return LayerOutput(name="output")(_activate(self, x + y))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -319,13 +318,16 @@ class Bias(nn.Module):
         return {"bias": Role.BIAS}
 
 
-class Pool(_Block):
+class Pool(nn.Module):
     """Norm and activation of the last convolution, pooled: float[N, H, W, C] to its mean float[N, C]."""
+
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
-        x = self.activate(self.norm()(x))
+        x = _activate(self, _norm(self)(x))
         return Features(name="features")(LayerOutput(name="output")(x)).mean((1, 2))
 
     @nn.nowrap
@@ -334,10 +336,12 @@ class Pool(_Block):
         return _under(norm=Norm.weights(inputs))
 
 
-class Classifier(_Block):
+class Classifier(nn.Module):
     """The dense layer: float[N, C] to logits float[N, num_classes]."""
 
     num_classes: int
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -405,7 +409,7 @@ def _layer_steps(layer: Layer, squeeze_excite: bool, own: Mapping[str, Any]) -> 
     narrow = Split("inputs", product(padded(outputs)), outputs, tile)
     yield Step(f"{name}_narrow", product(outputs), ("y", "gate") if squeeze_excite else ("y",), ("y",), narrow)
     if layer.is_first:
-        across = Split("inputs", product(padded(outputs), layer.stride), outputs, tile)
+        across = Split("inputs", product(padded(outputs)), outputs, tile, stride=layer.stride, num_ones=squeeze_excite)
         yield Step(f"{name}_shortcut", product(outputs, layer.stride), ("x",), ("x",), across)
     join = Join(layer.is_first, **own)
     yield Step(f"{name}_join", join, ("y", "x"), ("x",), Split("whole", join, outputs))
@@ -413,7 +417,7 @@ def _layer_steps(layer: Layer, squeeze_excite: bool, own: Mapping[str, Any]) -> 
 
 def weights(plan: Plan, num_classes: int, squeeze_excite: bool = True) -> dict[Path, Weight]:
     """What the parameters of `MobileNetV2` are, by path, in the order in which a chain draws them."""
-    found, channels = {}, {"x": 3}
+    found, channels = dict[Path, Weight](), {"x": 3}
     for step in steps(plan, num_classes, squeeze_excite):
         assert step.split is not None
         own = step.block.weights(channels[step.reads[0]])

@@ -37,6 +37,10 @@ class Split(NamedTuple):
         tile: channels of a tile; 0 for "whole".
         width: what tiles that enter a "whole" step are joined and padded to.
         site_channels: channels of the block's response sites without padding; 0: as many as leave.
+        stride: every stride-th pixel, in both directions, is all that a step along inputs looks at: then its tiles are
+            cut of these alone, and the split's block takes them as they are.
+        num_ones: how many inputs the split's block has beside the step's, ones of [N, T] each: so a step shares the
+            programs of others that weigh their channels.
     """
 
     along: str
@@ -45,6 +49,8 @@ class Split(NamedTuple):
     tile: int = 0
     width: int = 0
     site_channels: int = 0
+    stride: int = 1
+    num_ones: int = 0
 
 
 class Step(NamedTuple):

@@ -78,7 +78,8 @@ def capture(
     shapes = jax.eval_shape(lambda: apply(variables, ["intermediates", "perturbations"])[1])
     if "perturbations" not in shapes:
         raise ValueError(
-            f"{type(module).__name__} has no response site: mark what enters its activations with Site, or choose it by `sites`"
+            f"{type(module).__name__} has no response site: mark what enters its activations with Site, or choose it "
+            "by `sites`"
         )
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["perturbations"])
 

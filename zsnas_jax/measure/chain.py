@@ -127,7 +127,8 @@ class _Whole:
         self, step: Step, params: Any, reads: Sequence[Value], options: LayerOptions, key: Any = None
     ) -> Sequence[Value]:
         """What a step returns of values; the key is for options that draw."""
-        block, programs, top, weights = step.block, self._programs, (step.name,), self._weights.get(step.name, {})
+        block, programs, weights = step.block, self._programs, self._weights.get(step.name, {})
+        top: Path = (step.name,)
         if key is not None:
             block = Alone(block, step.name, options if has_layer_options(block) else None)
             params, weights = {step.name: params}, {(*top, *path): weight for path, weight in weights.items()}
@@ -233,12 +234,15 @@ def measure_chain(
     features = Pass(logits, found.observed)
     if asked.features and features.features is None:
         raise ValueError(no_features(network))
-    back, gradient, slope = Sums(), None, None
+    back = Sums()
+    jacobian: Any
+    gradient: Any
+    slope: Any
+    gradient, slope, jacobian, zero_jacobian = None, None, None, None
     if needs & _WITH_LOSS:
         label = network.batch.label
         slope = programs.compiled(jax.grad(network.loss), ("loss", network.loss), logits, label)(logits, label)
         back, gradient = way.back(slope)
-    jacobian, zero_jacobian = None, None
     if "jacobian" in needs:
         _, jacobian = way.back(np.ones_like(logits))
         if slope is None:
@@ -282,8 +286,8 @@ class _Way:
         self._image, self._logits = Value(network.batch.image, is_constant=not with_image), Value(None)
         self._in_tiles = tiles.serves(steps, asked, additive)
 
-    def run(self) -> np.ndarray:
-        """The logits."""
+    def run(self) -> Any:
+        """The logits, in numpy."""
         network, values = self._network, dict[str, Any](x=self._image)
         whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights)
         tiled = tiles.Tiles(self._programs, self._tape, self._asked, self.found)
@@ -320,7 +324,7 @@ class _Way:
             place = self._asked.statistics.index(statistic)
             seen = self.found.observed.get(f"statistic{place}", [])
             return jax.device_get(seen)
-        parts, once = self.found.parts, np.ones(1, np.float32)
+        parts, once = self.found.parts, jnp.ones(1)
         join = lambda path: join_values(statistic, parts[statistic, path], len(self._network.batch.image))
         in_a_row = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
         return [Observation(once, in_a_row(join(path)), path) for path in self.found.places]

@@ -15,7 +15,7 @@ import numpy as np
 
 from zsnas_jax.base import KernelSum, Path, Proxy, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
-from zsnas_jax.measure.network import Network, Observation, Pass, forward
+from zsnas_jax.measure.network import Network, Observation, Pass, forward, need_real_pictures
 from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOf, Observers, Site
 from zsnas_jax.nn.weights import kernels_of
 
@@ -99,18 +99,21 @@ def sum_by_layer(matrices: Sequence[Observation], layer_of: LayerOf | None) -> j
     return jnp.zeros((layers.max(), *values.shape[1:]), values.dtype).at[layers - 1].add(values)
 
 
-def check_needs(network: Network, needs: frozenset[str]) -> None:
-    """Raises ValueError if a need is unknown, or labels are needed and missing or of another kind."""
+def check_needs(network: Network, needs: frozenset[str], asker: str = "a pass") -> None:
+    """Raises ValueError, naming who asks, if a need is unknown, or labels are needed and missing or of another kind."""
     if unknown := needs - NEEDS:
-        raise ValueError(f"unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
+        raise ValueError(f"{asker}: unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
+    if "jacobian" in needs:
+        need_real_pictures(network, asker)
     label = network.batch.label
     if needs & _WITH_LABELS and label is None:
-        raise ValueError(f"{', '.join(sorted(needs & _WITH_LABELS))}: labels are needed, the batch has none")
+        raise ValueError(f"{asker} ({', '.join(sorted(needs & _WITH_LABELS))}): labels are needed, the batch has none")
     if "class_labels" in needs:
-        shape, dtype = getattr(label, "shape", None), getattr(label, "dtype", None)
-        if shape != (len(network.batch.image),) or not jnp.issubdtype(dtype, jnp.integer):
+        is_array = isinstance(label, jax.Array | np.ndarray)
+        are_indices = is_array and label.ndim == 1 and jnp.issubdtype(label.dtype, jnp.integer)
+        if not are_indices or len(label) != len(network.batch.image):
             raise ValueError(
-                f"class indices int[{len(network.batch.image)}] are needed as labels, the batch has "
+                f"{asker}: class indices int[{len(network.batch.image)}] are needed as labels, the batch has "
                 f"{jax.tree.map(lambda leaf: f'{leaf.dtype}{list(leaf.shape)}', label)}"
             )
 
@@ -122,7 +125,7 @@ def _statistics(
     wanted = dict.fromkeys([*observe, *([response_matrix] if "activations" in needs else [])])
     named = {f"statistic{i}": statistic for i, statistic in enumerate(wanted)}
     look: dict[Any, Any] = {Site: named} if named else {}
-    return named, look | (WHOLE_FEATURES if "features" in needs else {})
+    return named, {**look, **(WHOLE_FEATURES if "features" in needs else {})}
 
 
 def _site_slots(network: Network) -> dict[Path, jax.Array]:
@@ -135,6 +138,7 @@ def _site_slots(network: Network) -> dict[Path, jax.Array]:
 
 
 def no_site(network: Network) -> str:
+    """The error of a network without a response site."""
     return f"{network.name} has no response site: mark what enters its activations with Site, or choose it by `sites`"
 
 

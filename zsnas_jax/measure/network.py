@@ -35,7 +35,7 @@ from zsnas_jax.nn.probes import (
     weigh,
 )
 from zsnas_jax.nn.roles import TellRoles
-from zsnas_jax.nn.weights import Weight, survey
+from zsnas_jax.nn.weights import Surveyed, Weight, survey
 
 
 class Network(NamedTuple):
@@ -152,7 +152,7 @@ def forward(
 
     Args:
         network: the network.
-        image: float[N, H, W, C].
+        image: float[N, H, W, C]; a tree of arrays [N, ...] where the module is a block that takes one.
         params: instead of the network's.
         slots: tree of slots for the gradients of probes and kernels, see `zsnas_jax.nn.probes`.
         options: instead of the network's.
@@ -166,7 +166,7 @@ def forward(
     """
     options = options or network.options
     module = with_layer_options(network.module, options)
-    observer = _Observer(network, observe, rescale)
+    observer = _Observer(network, observe, rescale, len(jax.tree.leaves(image)[0]), bool(slots))
     foreign = ForeignLayers(options, with_dropout=network.with_dropout)
     is_foreign = not has_layer_options(module)
     variables = {**network.variables, "params": network.params if params is None else params, "slots": slots or {}}
@@ -184,24 +184,25 @@ def forward(
 
 
 def with_weights(network: Network, tell: TellRoles | None = None) -> Network:
-    """The network with what its parameters are, found by an abstract trace of a pass.
+    """The network with what its parameters are, found by an abstract trace of a pass when it is first asked for.
 
     Args:
         network: whose `weights` are not known yet.
         tell: roles from outside, asked first.
     """
     call = lambda params: forward(network, network.batch.image, params=params).logits
-    return network._replace(weights=survey(network.params, call, tell))
+    return network._replace(weights=Surveyed(lambda: survey(network.params, call, tell)))
 
 
 class _Observer:
     """What a pass does at probes, batch norms and weight layers; one object serves one call of a network."""
 
-    def __init__(self, network: Network, observe: Observers, rescale: bool) -> None:
-        self.network, self.observe, self.rescale = network, observe, rescale
+    def __init__(self, network: Network, observe: Observers, rescale: bool, num_pictures: int, has_slots: bool) -> None:
+        self.network, self.observe, self.rescale, self.num_pictures = network, observe, rescale, num_pictures
         self.order: dict[Path, None] = {}  # paths of what was observed, in order of execution
         self.reached: set[Path] = set()  # slots that modules were handed
-        self.kernels = {path[:-1]: (path[-1], weight) for path, weight in network.weights.items() if weight.kernel}
+        weights = network.weights.items() if has_slots else ()
+        self.kernels = {path[:-1]: (path[-1], weight) for path, weight in weights if weight.kernel}
 
     def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         """For `nn.intercept_methods`."""
@@ -209,6 +210,8 @@ class _Observer:
         if isinstance(module, Probe) and method == "wanted":
             return bool(self.observe.get(type(module)))
         if isinstance(module, Probe) and method == "observe":
+            if isinstance(module, Site):
+                self.check_site(module, args[0])
             return self.sow(module, self.observe.get(type(module), {}), *args)
         output = next_fun(*args, **kwargs)
         names = ("gradients", "shift", self.kernels.get(module.path, ("kernel",))[0])
@@ -234,6 +237,11 @@ class _Observer:
             if kernel.num_filter_axes is None:
                 raise ValueError(f"Fisher does not serve {weight.layer} {'/'.join(module.path)}: its filters are not "
                                  "along the last axes of its output")  # fmt: skip
+            if len(output) != self.num_pictures:
+                raise ValueError(
+                    f"Fisher does not serve {weight.layer} {'/'.join(module.path)}: its output {list(output.shape)} "
+                    f"does not begin with the axis of the {self.num_pictures} pictures"
+                )
             return weigh(output, slot_of(module, name), kernel.fan_in(weight.shape), kernel.num_filter_axes)
         return output
 
@@ -244,6 +252,8 @@ class _Observer:
                 f"{type(module).__name__} {'/'.join(module.path)} was chosen as {probe.__name__}: it returns "
                 f"{type(output).__name__}, needed is one array"
             )
+        if probe is Site:
+            self.check_site(module, output)
         self.sow(module, self.observe.get(probe, {}), output, 1.0)
         if probe is Site:
             return tap(output, slot_of(module, "gradients"))
@@ -256,6 +266,14 @@ class _Observer:
         scale = jnp.where(largest > 0, largest, 1.0)
         self.sow(module, {"log_scale": jnp.log}, scale, 1.0)
         return output / scale
+
+    def check_site(self, module: nn.Module, value: jax.Array) -> None:
+        """Raises ValueError if what enters an activation has no row for each picture."""
+        if not value.ndim or len(value) != self.num_pictures:
+            raise ValueError(
+                f"{self.network.name}: the response site {'/'.join(module.path)}, {list(value.shape)}, does not begin "
+                f"with the axis of the {self.num_pictures} pictures"
+            )
 
     def sow(self, module: nn.Module, statistics: Mapping[str, Any], value: jax.Array, times: float | jax.Array) -> None:
         """Keeps (times float[], statistic) pairs; what occurs no time is not computed, and zero."""
@@ -316,6 +334,13 @@ def enough_range(network: Network) -> Iterator[Network]:
         is_real = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
         widen = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if is_real(leaf) else leaf, tree)
         yield network._replace(variables=widen(network.variables), batch=widen(network.batch))
+
+
+def need_real_pictures(network: Network, asker: str) -> None:
+    """Raises ValueError, naming who asks, if the pictures are no floats: tokens have no derivative."""
+    if not jnp.issubdtype(network.batch.image.dtype, jnp.floating):
+        image = network.batch.image
+        raise ValueError(f"{asker} needs pictures of floats, the batch has {image.dtype}{list(image.shape)}")
 
 
 def total(observations: list[Observation]) -> jax.Array:

@@ -106,7 +106,7 @@ def join_values(statistic: Callable[[jax.Array], Any], parts: Sequence[Part], nu
     return jax.tree.map(total, statistic(jnp.zeros((num_rows, 1))), *(part.value for part in parts))
 
 
-def sum_layers(matrices: Sequence[tuple[Path, Any]], layer_of: LayerOf | None) -> np.ndarray:
+def sum_layers(matrices: Sequence[tuple[Path, Any]], layer_of: LayerOf | None) -> Any:
     """As `zsnas_jax.measure.measurements.sum_by_layer`, on the host, which compiles nothing: float32[L, N, N].
 
     Args:

@@ -53,7 +53,8 @@ def serves(steps: Sequence[Step], asked: Asked, additive: Sequence[Callable[...,
 @functools.lru_cache(maxsize=256)
 def _is_zero(wanted: KernelSum, with_gradients: bool) -> bool:
     """Whether padding adds nothing to a sum over kernels."""
-    return bool(wanted.entry(np.float32(0), np.float32(0) if with_gradients else None) == 0)
+    zero: Any = np.float32(0)
+    return bool(wanted.entry(zero, zero if with_gradients else None) == 0)
 
 
 class Tiles:
@@ -77,25 +78,25 @@ class Tiles:
         flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params).items()}
         return {
             "whole": self._whole,
-            "outputs": self._outputs,
-            "channels": self._channels,
-            "inputs": self._inputs,
+            "outputs": self._by_output,
+            "channels": self._by_channel,
+            "inputs": self._by_input,
         }[step.split.along](step, step.split, flat, reads)
 
     def _whole(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
         entering = [self._joined(read, split.width) if isinstance(read, Parts) else read for read in reads]
-        weights = split.block.weights(_channels(entering[0]))
+        weights = split.block.weights(_width(entering[0]))
         slices = {path: (slice(None),) * leaf.ndim for path, leaf in params.items()}
         return self._call(step, split, weights, params, slices, entering, split.site_channels or split.channels)
 
-    def _outputs(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
-        weights, calls = split.block.weights(_channels(reads[0])), []
+    def _by_output(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
+        weights, calls = split.block.weights(_width(reads[0])), []
         for part, channels in _cuts(split.channels, split.tile):
             slices = {path: _along_outputs(weights[path], part) for path in params}
             calls.append(self._call(step, split, weights, params, slices, reads, channels))
         return [Parts(tiles, split.tile, split.channels) for tiles in zip(*calls, strict=True)]
 
-    def _channels(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
+    def _by_channel(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
         parts = [self._cut(read, split.tile, split.channels) for read in reads]
         weights, calls = split.block.weights(split.tile), []
         for place, (part, channels) in enumerate(_cuts(split.channels, split.tile)):
@@ -104,14 +105,17 @@ class Tiles:
             calls.append(self._call(step, split, weights, params, slices, entering, channels))
         return [Parts(tiles, split.tile, split.channels) for tiles in zip(*calls, strict=True)]
 
-    def _inputs(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
+    def _by_input(self, step: Step, split: Split, params: Mapping[Path, Any], reads: Sequence[Any]) -> Sequence[Any]:
         weights = split.block.weights(split.tile)
         kernels = [path for path in params if weights[path].kernel]
-        (inputs,) = {params[path].shape[weights[path].kernel.inputs[0]] for path in kernels}  # type: ignore[union-attr]
-        parts, sums = [self._cut(read, split.tile, inputs) for read in reads], []
+        (inputs,) = {params[path].shape[weights[path].kernel.inputs[0]] for path in kernels}
+        parts, sums = [self._cut(read, split.tile, inputs, split.stride) for read in reads], []
+        ones = [
+            Value(np.ones((len(parts[0].tiles[0].array), split.tile), np.float32), is_constant=True)
+        ] * split.num_ones
         for place, (part, _) in enumerate(_cuts(inputs, split.tile)):
             slices = {path: _along_inputs(weights[path], part) for path in params}
-            entering = [own.tiles[place] for own in parts]
+            entering = [own.tiles[place] for own in parts] + ones
             sums.append(self._call(step, split, weights, params, slices, entering, split.channels)[0])
         return [self._tape.total(sums) if len(sums) > 1 else sums[0]]
 
@@ -168,47 +172,37 @@ class Tiles:
 
         return self._tape.record(parts.tiles, [Value(resized(array, width))], back)[0]
 
-    def _cut(self, read: Any, tile: int, channels: int) -> Parts:
-        """A value of so many channels, and padding, in tiles."""
+    def _cut(self, read: Any, tile: int, channels: int, stride: int = 1) -> Parts:
+        """A value of so many channels, and padding, in tiles of every stride-th pixel."""
         if isinstance(read, Parts):
             return read
-        count, width = -(-channels // tile), _channels(read)
-        if read.array.ndim == 2:  # small enough for the host
-            run = functools.partial(_cut_on_host, tile, count)
-            glue = functools.partial(_glue_on_host, width)
+        count, x, programs = -(-channels // tile), read.array, self._programs
+        if x.ndim == 2:  # small enough for the host
+            tiles, width = np.split(resized(np.asarray(x), tile * count), count, -1), x.shape[-1]
+            glue = lambda parts: resized(np.concatenate([np.asarray(part) for part in parts], -1), width)
         else:
-            run = self._programs.compiled(functools.partial(_cut, tile, count), ("cut", tile, count), read.array)
-            glue = self._glue(width)
-        back = lambda gradients, _: [glue(gradients)]
-        tiles = self._tape.record([read], [Value(part, read.is_constant) for part in run(read.array)], back)
-        return Parts(tiles, tile, channels)
-
-    def _glue(self, width: int) -> Callable[[Any], Any]:
-        programs = self._programs
-        return lambda parts: programs.compiled(functools.partial(_glue, width), ("glue", width), parts)(parts)
+            cut = functools.partial(_cut, tile, count, stride)
+            tiles = programs.compiled(cut, ("cut", tile, count, stride), x)(x)
+            back = functools.partial(_glue, x.shape, stride)
+            glue = lambda parts: programs.compiled(back, ("glue", x.shape, stride), parts)(parts)
+        values = [Value(tile, read.is_constant) for tile in tiles]
+        return Parts(self._tape.record([read], values, lambda gradients, _: [glue(gradients)]), tile, channels)
 
 
-def _cut(tile: int, count: int, x: jax.Array) -> list[jax.Array]:
-    missing = tile * count - x.shape[-1]
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing > 0 else x[..., : tile * count]
-    return jnp.split(x, count, -1)
+def _cut(tile: int, count: int, stride: int, x: jax.Array) -> list[jax.Array]:
+    x = x[:, ::stride, ::stride, : tile * count]
+    return jnp.split(jnp.pad(x, [(0, 0)] * 3 + [(0, tile * count - x.shape[-1])]), count, -1)
 
 
-def _glue(width: int, parts: list[jax.Array]) -> jax.Array:
-    x = jnp.concatenate(parts, -1)
-    missing = width - x.shape[-1]
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing > 0 else x[..., :width]
+def _glue(shape: tuple[int, ...], stride: int, parts: list[jax.Array]) -> jax.Array:
+    """The gradient of what was cut, of its shape."""
+    x = jnp.concatenate(parts, -1)[..., : shape[-1]]
+    ends = zip(shape, x.shape, (1, stride, stride, 1), strict=True)
+    pads = [(0, whole - stride * (size - 1) - 1, stride - 1) for whole, size, stride in ends]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), pads)
 
 
-def _cut_on_host(tile: int, count: int, x: Any) -> list[np.ndarray]:
-    return np.split(resized(np.asarray(x), tile * count), count, -1)
-
-
-def _glue_on_host(width: int, parts: list[Any]) -> np.ndarray:
-    return resized(np.concatenate([np.asarray(part) for part in parts], -1), width)
-
-
-def _channels(value: Value) -> int:
+def _width(value: Value) -> int:
     return value.array.shape[-1]
 
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.nn.options import LayerOptions
+from zsnas_jax.nn.options import LayerOptions, draw_key
 
 _CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, nn.ConvLocal)
 
@@ -84,8 +84,10 @@ class ForeignLayers:
         refuse_nnx(module)
         if context.method_name != "__call__":
             return next_fun(*args, **kwargs)
-        if isinstance(module, nn.Dropout) and not self.with_dropout:
-            return args[0]
+        if isinstance(module, nn.Dropout):
+            if not self.with_dropout:
+                return args[0]
+            draw_key(module, module.rng_collection)  # says where there is none
         if isinstance(module, nn.MultiHeadDotProductAttention) and module.dropout_rate and not self.with_dropout:
             if module.deterministic is False:
                 raise ValueError(
@@ -97,7 +99,7 @@ class ForeignLayers:
             if kwargs.get("mask") is not None:
                 raise ValueError(f"BatchNorm {'/'.join(module.path)} is called with a mask: scoring serves none")
             self.num_norms += 1
-            key = module.make_rng("mask") if self.options.norm == "dropout" else None
+            key = self.options.key_of(module) if self.options.norm == "dropout" else None
             return normalise(module, self.options, args[0], key)
         if isinstance(module, _CONVOLUTIONS):
             self.num_convolutions += 1

@@ -88,7 +88,7 @@ def draw_kernels(key: jax.Array, params: Any, weights: Mapping[Path, Weight], in
         initializer: the distribution.
     """
     flat = flatten_dict(params)
-    kernels = {path: weights[path].kernel for path in flat if weights[path].kernel}
+    kernels = {path: kernel for path in flat if (kernel := weights[path].kernel)}
     ends = np.cumsum([flat[path].size for path in kernels])
     noise = initializer.noise(key, (int(ends[-1]) if kernels else 0,))
     for (path, kernel), end in zip(kernels.items(), ends, strict=True):

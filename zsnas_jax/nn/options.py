@@ -132,7 +132,7 @@ class LayerOptions:
 
     def key_of(self, module: nn.Module) -> jax.Array | None:
         """The key of one weight layer's draws, made by the module that holds it; None where nothing is drawn."""
-        return module.make_rng("mask") if self.is_random else None
+        return draw_key(module, "mask") if self.is_random else None
 
     def mask(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         """SAM on x float[N, ...], which enters a convolution."""
@@ -147,6 +147,20 @@ class LayerOptions:
     def activate(self, x: jax.Array) -> jax.Array:
         """The activation of x."""
         return ACTIVATIONS[self.activation](x)
+
+
+def draw_key(module: nn.Module, stream: str) -> jax.Array:
+    """A key of a random stream, made by a module.
+
+    Raises:
+        ValueError: if a lift around the module does not hand the stream on.
+    """
+    if not module.has_rng(stream):
+        raise ValueError(
+            f"the nn.scan or nn.vmap around {type(module).__name__} {'/'.join(module.path)} does not split the random "
+            f"stream {stream!r}: its split_rngs needs zsnas_jax.nn.probes.RNGS, or {stream!r}: True"
+        )
+    return module.make_rng(stream)
 
 
 def with_layer_options(module: nn.Module, options: LayerOptions) -> nn.Module:

@@ -143,6 +143,7 @@ def roles_of(module: nn.Module, tell: TellRoles | None = None) -> Roles:
     told = tell(module) if tell else None
     if told is not None:
         return told
-    if hasattr(type(module), "parameter_roles"):
-        return type(module).parameter_roles(module)
+    own = getattr(module, "parameter_roles", None)
+    if own is not None:
+        return own()
     return next((describe(module) for cls, describe in _FLAX if isinstance(module, cls)), {})

@@ -5,12 +5,14 @@ Axes: P positions along the axes that `nn.scan` and `nn.vmap` add, I weights of 
 
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple
 
 from flax import struct
 from flax.core import meta
+from flax.errors import FlaxError
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 import jax
@@ -83,15 +85,15 @@ class _Lifted(struct.PyTreeNode, meta.AxisMetadata[Any]):
 
     def replace_boxed(self, val: Any) -> "_Lifted":
         """Another value with the same history."""
-        return self.replace(value=val)  # type: ignore[attr-defined]
+        return self.replace(value=val)
 
     def add_axis(self, index: int, params: Any) -> "_Lifted":
         """A lift puts its axis back."""
-        return self.replace(removed=self.removed[:-1])  # type: ignore[attr-defined]
+        return self.replace(removed=self.removed[:-1])
 
     def remove_axis(self, index: int, params: Any) -> "_Lifted":
         """A lift takes an axis away."""
-        return self.replace(removed=(*self.removed, index))  # type: ignore[attr-defined]
+        return self.replace(removed=(*self.removed, index))
 
 
 class _Told(NamedTuple):
@@ -162,9 +164,35 @@ def survey(params: Any, call: Callable[[Any], Any], tell: TellRoles | None = Non
         tell: roles from outside, asked first.
     """
     collector = Collector(tell)
-    with nn.intercept_methods(collector.intercept):
-        jax.eval_shape(call, jax.tree.map(_Lifted, params))
+    try:
+        with nn.intercept_methods(collector.intercept):
+            jax.eval_shape(call, jax.tree.map(_Lifted, params))
+    except (AttributeError, KeyError, TypeError, FlaxError) as error:
+        raise ValueError(
+            f"what the weights are cannot be told ({type(error).__name__}): a module transforms its parameters, as "
+            "WeightNorm and SpectralNorm do, which proxies of weights do not serve"
+        ) from error
     return collector.weights(params)
+
+
+class Surveyed(Mapping[Path, Weight]):
+    """The parameters of a module with what they are, found when they are first asked for.
+
+    Args:
+        find: () to what each is, by path.
+    """
+
+    def __init__(self, find: Callable[[], dict[Path, Weight]]) -> None:
+        self._find = functools.cache(find)
+
+    def __getitem__(self, path: Path) -> Weight:
+        return self._find()[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._find())
+
+    def __len__(self) -> int:
+        return len(self._find())
 
 
 def kernels_of(weights: Mapping[Path, Weight], asker: str) -> Iterator[tuple[Path, Weight]]:

@@ -25,7 +25,7 @@ _SWAP = "Peng et al., SWAP-NAS: Sample-Wise Activation Patterns for Ultra-Fast N
 
 def code_agreement(x: jax.Array) -> jax.Array:
     """C C^T + (1 - C)(1 - C)^T, C = [x > 0]: in how many neurons two samples agree. float[N, ...] to float[N, N]."""
-    signs = jnp.where(x.reshape(len(x), -1) > 0, 1.0, -1.0).astype(x.dtype)
+    signs = jnp.where(x.reshape(len(x), -1) > 0, 1.0, -1.0).astype(jnp.promote_types(x.dtype, jnp.float32))
     return (signs.shape[1] + jnp.matmul(signs, signs.T, precision=lax.Precision.HIGHEST)) / 2
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from zsnas_jax.base import Batch, Proxy
 from zsnas_jax.measure.measurements import Measurements, measure, no_features
-from zsnas_jax.measure.network import Network, Pass, enough_range, forward
+from zsnas_jax.measure.network import Network, Pass, enough_range, forward, need_real_pictures
 from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOutput, NormInput, Observers
 from zsnas_jax.proxies.weights import map_parameters
 
@@ -23,7 +23,8 @@ Noise = tuple[jax.Array, jax.Array]
 """Two draws e, e' of the batch's shape."""
 
 
-def _draw_noise(network: Network) -> Noise:
+def _draw_noise(network: Network, asker: str) -> Noise:
+    need_real_pictures(network, f"proxy {asker}")
     first, second = jax.random.split(jax.random.fold_in(network.key, 1))
     shape = network.batch.image.shape
     return jax.random.normal(first, shape), jax.random.normal(second, shape)
@@ -38,7 +39,7 @@ def _features(network: Network, seen: Pass) -> jax.Array:
 
 def without_norms(network: Network, noise: Noise | None = None) -> Network:
     """The network that Phi measures: no norm, biases zero; pictures e + 0.01 e', then e."""
-    base, direction = noise or _draw_noise(network)
+    base, direction = noise or _draw_noise(network, "phi")
     both = jnp.concatenate([base + _NOISE * direction, base])
     batch = Batch(both, None)
     options = network.options.unmasked("identity")
@@ -79,7 +80,7 @@ def phi_bn() -> Proxy:
 
     def score(measured: Measurements) -> jax.Array:
         network = measured.network
-        base, direction = _draw_noise(network)
+        base, direction = _draw_noise(network, "phi_bn")
         features = lambda image: _features(network, forward(network, image, observe=WHOLE_FEATURES))
         perturbed, clean = lax.map(features, jnp.stack([base + _NOISE * direction, base]))
         return jnp.log1p(jnp.abs(perturbed - clean).sum())
@@ -115,7 +116,7 @@ def zen() -> Proxy:
 
     Source: Lin et al., "Zen-NAS", ICCV 2021.
     """
-    score = lambda m: zen_of_noise(m.network, _draw_noise(m.network))
+    score = lambda m: zen_of_noise(m.network, _draw_noise(m.network, "zen"))
     return Proxy("zen", score, frozenset({"network"}), {"noise": _NOISE}, "Lin et al., Zen-NAS, ICCV 2021")
 
 
@@ -141,7 +142,7 @@ def bt() -> Proxy:
 
     Source: WRCor paper, Table 2; Zbontar et al., "Barlow Twins", ICML 2021.
     """
-    score = lambda m: bt_of_noise(m.network, _draw_noise(m.network))
+    score = lambda m: bt_of_noise(m.network, _draw_noise(m.network, "bt"))
     return Proxy("bt", score, frozenset({"network"}), {"noise": _NOISE}, "Jing et al., WRCor, Table 2")
 
 

@@ -18,7 +18,7 @@ from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
 from zsnas_jax.correlation import correlation_matrix
 from zsnas_jax.measure.measurements import Measurements, is_zero, other_combination
-from zsnas_jax.measure.network import Network, forward
+from zsnas_jax.measure.network import Network, forward, need_real_pictures
 from zsnas_jax.nn.probes import WHOLE_FEATURES
 from zsnas_jax.proxies.weights import sum_over_layers
 
@@ -107,6 +107,7 @@ def dyniso(*, num_samples: int = 8) -> Proxy:
 
     def score(measured: Measurements) -> jax.Array:
         network = measured.network
+        need_real_pictures(network, "proxy dyniso")
         image = network.batch.image[:num_samples]
         logits, pullback = jax.vjp(lambda x: forward(network, x).logits.reshape(len(x), -1), image)
         basis = _logit_basis(network, image)

@@ -3,14 +3,16 @@
     wrcor    wrcor:weighting=none    swap:num_samples=2    naswot:norm=ln
 
 A label is a name and the settings that differ from those of the factory of that name; for a name without a factory, all
-settings. Keys are sorted; values are compact JSON, strings bare where nothing else reads so. `-key` is a setting that
-the factory has and this proxy lacks. Of the options of layers (norm, mask_rate, activation) those are left out that are
-as in `LayerOptions()`, as long as one is there to say that the proxy has options of its own. Two proxies have the same
-label only if they have the same identity.
+settings. Keys are sorted; values are compact JSON, strings bare where nothing else reads so, and a value too long for
+people is # and the beginning of the SHA-256 of its JSON. `-key` is a setting that the factory has and this proxy lacks.
+Of the options of layers (norm, mask_rate, activation) those are left out that are as in `LayerOptions()`, as long as
+one is there to say that the proxy has options of its own. Two proxies have the same label only if they have the same
+identity.
 """
 
 from collections.abc import Callable, Mapping
 import functools
+import hashlib
 import inspect
 import json
 from types import MappingProxyType, UnionType
@@ -25,6 +27,13 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
     {name: getattr(LayerOptions(), name) for name in ("norm", "mask_rate", "activation")}
 )
 """The options of layers that are part of a proxy's settings where it has options of its own, as they are by default."""
+
+
+_LONGEST = 48  # characters of a value
+
+
+class Digest(str):
+    """What a label says of a value that is too long for it."""
 
 
 class Identified(Protocol):
@@ -63,14 +72,16 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _write(value: Any) -> str:
-    """A value, such that `_read` gives it back."""
-    if isinstance(value, str) and value and value[0] not in '"[{' and ":" not in value and _read(value) == value:
-        return value
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    """A value, such that `_read` gives it back, or its digest."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    if len(text) > _LONGEST:
+        return f"#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    is_bare = isinstance(value, str) and value and value[0] not in '"[{#' and ":" not in value and _read(value) == value
+    return value if is_bare else text
 
 
 def _read(word: str) -> Any:
-    """JSON, or else a string as it stands."""
+    """JSON, a digest, or else a string as it stands."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON value")
@@ -78,7 +89,7 @@ def _read(word: str) -> Any:
     try:
         return json.loads(word, parse_constant=refuse)
     except ValueError:
-        return word
+        return Digest(word) if word.startswith("#") else word
 
 
 def _quoted(word: str, ends: str) -> str:
@@ -93,7 +104,7 @@ def label(proxy: Identified) -> str:
     lacking = [name for name in OPTIONS if name not in defaults]
     has_options = any(name in settings for name in lacking)
     usual = defaults | ({name: OPTIONS[name] for name in lacking} if has_options else {})
-    same = lambda key: key in settings and key in usual and _write(settings[key]) == _write(usual[key])
+    same = lambda key: key in settings and key in usual and _write(settings[key]) == _write(usual[key])  # 1 is not 1.0
     different = {key for key in settings.keys() | usual.keys() if not same(key)}
     if has_options and not different & set(lacking):
         different.add(lacking[0])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.roles import Role
@@ -37,8 +38,8 @@ def sum_over_layers(network: Network, asker: str, per_layer: Callable[..., jax.A
 
 
 def _zero(x: Any) -> Any:
-    """Zeros of an array's shape: of numpy's in numpy, as chained networks hold theirs, for which nothing is compiled."""
-    return 0 * x
+    """Zeros of an array's shape; of numpy's in numpy, as chained networks hold theirs, so that nothing is compiled."""
+    return (np if isinstance(x, np.ndarray) else jnp).zeros_like(x)
 
 
 def map_parameters(
@@ -54,9 +55,7 @@ def map_parameters(
         ValueError: if a parameter is of no known layer.
     """
     kernels = {path for path, _ in kernels_of(network.weights, asker)}
-    change = lambda path: (
-        kernel if path in kernels else _zero if network.weights[path].role is Role.BIAS else other
-    )
+    change = lambda path: kernel if path in kernels else _zero if network.weights[path].role is Role.BIAS else other
     return network.with_params(
         unflatten_dict({path: change(path)(leaf) for path, leaf in flatten_dict(network.params).items()})
     )

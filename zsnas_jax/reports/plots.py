@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import os
+import re
 import textwrap
 from typing import Any, NamedTuple
 
@@ -23,6 +24,16 @@ _NEAR = 0.04
 """Of the sides of a panel: points no farther than that crowd each other."""
 
 
+def in_lines(label: str, width: int = 40) -> str:
+    """The label of a proxy with its settings, broken between them where it is longer than a panel is wide."""
+    lines = [""]
+    for part in re.findall(r"[^:]*:?", label):
+        if len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(filter(None, lines))
+
+
 def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """int[N], how many points lie near each, of at most 2,000 of them, where a panel shows them."""
     across = lambda values: (values - values.min()) / (np.ptp(values) or 1.0)
@@ -42,7 +53,7 @@ def scatter(
 
     Args:
         path: a PNG, written whole or not at all.
-        panels: name of a proxy to its scores float[N]; those that are not finite are left out and counted.
+        panels: label of a proxy to its scores float[N]; those that are not finite are left out and counted.
         accuracy: float[N], fractions.
         titles: title of each panel.
         label: of the accuracy axis.
@@ -59,7 +70,7 @@ def scatter(
             axes.scatter(x[order], y[order], c=density[order], s=9, cmap="viridis", linewidths=0)
         left_out = f"\n{np.sum(~finite)} without a finite score not drawn" if not finite.all() else ""
         axes.set_title(titles[name] + left_out, fontsize=10)
-        axes.set_xlabel(f"{name} score")
+        axes.set_xlabel(in_lines(f"{name} score"))
         axes.set_ylabel(f"{label} (%)")
         axes.grid(alpha=0.3)
     _save(figure, path)
@@ -98,9 +109,9 @@ def by_convolutions(
 
     Args:
         path: a PNG, written whole or not at all.
-        panels: name of a proxy to its scores float[N].
+        panels: label of a proxy to its scores float[N].
         num_convolutions: int[N].
-        diagnoses: name of a proxy to `zsnas_jax.reports.diagnostics.by_convolutions` of its scores.
+        diagnoses: label of a proxy to `zsnas_jax.reports.diagnostics.by_convolutions` of its scores.
         label: of the accuracies.
     """
     figure, rows, columns = _panels(len(panels), 4.4, 4.6)
@@ -110,9 +121,11 @@ def by_convolutions(
         halves = grid[divmod(i, columns)].subgridspec(2, 1, height_ratios=(2, 3))
         above, below = figure.add_subplot(halves[0]), figure.add_subplot(halves[1])
         _draw_rho(above, diagnosis.groups, _COLOURS[1])
-        above.set_title(f"{name}\nwithin groups: {format_interval(diagnosis.within_group_spearman)}", fontsize=10)
+        above.set_title(
+            f"{in_lines(name)}\nwithin groups: {format_interval(diagnosis.within_group_spearman)}", fontsize=10
+        )
         _draw_boxes(below, scores, num_convolutions, diagnosis.groups)
-        below.set_ylabel(f"{name} score")
+        below.set_ylabel(in_lines(f"{name} score", 30))
         _label_groups(below, diagnosis.groups)
         above.sharex(below)
         above.tick_params(labelbottom=False)
@@ -190,7 +203,7 @@ def within_groups(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str
 
     Args:
         path: a PNG, written whole or not at all.
-        panels: name of a proxy to name of a data set to its diagnosis, all of the same groups.
+        panels: label of a proxy to name of a data set to its diagnosis, all of the same groups.
     """
     figure, rows, columns = _panels(len(panels), 4.2, 3.5)
     handles: dict[str, Any] = {}
@@ -202,7 +215,7 @@ def within_groups(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str
             handles[dataset] = _draw_rho(axes, diagnosis.groups, colour, marker, 0.12 * (j - middle))
         within = [diagnosis.within_group_spearman for diagnosis in diagnoses.values()]
         means = " / ".join(f"{rho.value:.2f}" if rho else "-" for rho in within)
-        axes.set_title(f"{name}\nmean within groups: {means}", fontsize=10)
+        axes.set_title(f"{in_lines(name)}\nmean within groups: {means}", fontsize=10)
         _label_groups(axes, diagnosis.groups)
     figure.legend(
         list(handles.values()),

@@ -147,6 +147,7 @@ def make_report(
     truth: Truth | None,
     diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
     failures: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    stored: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The machine-readable report.
 
@@ -160,11 +161,13 @@ def make_report(
         truth: accuracies to compare with, or None.
         diagnoses: what `diagnose` returned.
         failures: label to why the proxy failed, by architecture.
+        stored: label to how many scores the folder holds, of earlier runs too.
     """
     accuracy = truth.accuracy if truth else None
     report: dict[str, Any] = {
         "settings": settings,
         "num_archs": len(archs),
+        "stored": dict(stored),
         "run": run,
         "device": device(),
         "versions": versions(),
@@ -245,6 +248,8 @@ def as_text(report: dict[str, Any]) -> str:
         if failed:
             arch, reason = next(iter(failed.items()))
             lines.append(f"\n{name} failed on {len(failed)} architectures, for example {arch}: {reason}")
+    if others := [f"{name} ({count})" for name, count in report["stored"].items() if name not in report["proxies"]]:
+        lines.append(f"\nthe folder also has scores of {', '.join(others)}")
     if "approximation" in report:
         lines.append(f"\nnote: {report['approximation']}")
     first = f"the first call with its compilation {run['first_call_seconds']:.1f} s"
@@ -274,7 +279,8 @@ def write_all(
     write_scores(folder / "scores.csv", space, archs, scores)
     files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     if truth:
-        titles = {name: f"{name}: rho = {_interval_text(report['proxies'][name]['spearman'])}" for name in scores}
+        rho = {name: _interval_text(report["proxies"][name]["spearman"]) for name in scores}
+        titles = {name: plots.in_lines(f"{name}: rho = {rho[name]}") for name in scores}
         plots.scatter(folder / "scatter.png", scores, truth.accuracy, titles, truth.column)
         written.append("scatter.png")
     numbers = _count_convolutions(space, archs)

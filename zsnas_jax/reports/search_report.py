@@ -195,7 +195,7 @@ def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str,
     at = _points(explored.incumbents.shape[1])
     panels = []
     for name, values in measures(task, explored).items():
-        scale, label, line = 1.0, f"score of the best so far\n{name}", None
+        scale, label, line = 1.0, f"score of the best so far\n{plots.in_lines(name)}", None
         if name == "accuracy" and task.truth:
             best = 100 * float(task.truth.accuracy[task.truth.best])
             scale, label = 100.0, f"accuracy of the best so far (%)\n{task.truth.column}"

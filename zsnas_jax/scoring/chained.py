@@ -88,8 +88,15 @@ def make_chained(
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
         if len(repeats) != 1:
             raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
-        arch, own_batch = first(archs), first(batch) if resample else batch
-        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeats[0])
+        try:
+            return score_one(first(archs), repeats[0], first(batch) if resample else batch)[None]
+        except ValueError:
+            raise  # what is wrong with the proxies or their input
+        except Exception as error:
+            raise RuntimeError(last_line(error)) from error
+
+    def score_one(arch: Arch, repeat: Any, own_batch: Batch) -> np.ndarray:
+        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
         steps, weights = tuple(chain.steps(arch, num_classes)), chain.weights(arch, num_classes)
         with jax.default_device(device):
             params = chain.draw_params(arch_key, arch, num_classes, initializer)
@@ -108,6 +115,6 @@ def make_chained(
                 loss=loss,
                 is_homogeneous=space.is_homogeneous,
             )
-            return score_chained(programs, steps, network, proxies)[None]
+            return score_chained(programs, steps, network, proxies)
 
     return Scorer(score, 1, lambda: programs.num_compiled, "chained")

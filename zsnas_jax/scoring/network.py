@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Batch, Proxy, check_identities
 from zsnas_jax.measure.costs import count_multiply_adds, count_params
 from zsnas_jax.measure.losses import Loss, cross_entropy
-from zsnas_jax.measure.measurements import asked_for, measure, measurements_for
+from zsnas_jax.measure.measurements import asked_for, check_needs, measure, measurements_for
 from zsnas_jax.measure.network import Network, enough_range, forward, with_weights
 from zsnas_jax.nn.foreign import refuse_nnx
 from zsnas_jax.nn.options import LayerOptions
@@ -38,6 +38,8 @@ def score_network(network: Network, proxies: Sequence[Proxy]) -> jax.Array:
     for prepare in dict.fromkeys(proxy.prepare for proxy in proxies):
         group = {place: proxy for place, proxy in enumerate(proxies) if proxy.prepare == prepare}
         with enough_range(prepare(network) if prepare else network) as prepared:
+            for proxy in group.values():
+                check_needs(prepared, proxy.needs, f"proxy {proxy.name}")
             measured = measure(prepared, *asked_for(list(group.values())))
             for place, proxy in group.items():
                 scores[place] = jnp.asarray(proxy.score(measurements_for(proxy, measured))).astype(jnp.float32)
@@ -92,6 +94,7 @@ def score_module(
         ValueError: if the module lacks what a proxy or the options need, or is none of flax.linen.
     """
     refuse_nnx(module)
+    variables = nn.unbox(variables)  # large models box their parameters with names of axes
     if "params" not in variables:
         raise ValueError(f"variables of {type(module).__name__} have no collection params: they hold {[*variables]}")
     network = Network(
@@ -114,5 +117,14 @@ def score_module(
     )
     image = jax.ShapeDtypeStruct((1, *batch.image.shape[1:]), batch.image.dtype)
     network = with_weights(network, roles)
+    logits = jax.eval_shape(lambda image: forward(network, image).logits, image)
+    if not isinstance(logits, jax.ShapeDtypeStruct):
+        raise ValueError(f"{network.name} returns {type(logits).__name__}: needed are logits, one array")
     num_flops = count_multiply_adds(lambda image: forward(network, image).logits, image)
-    return score_network(network._replace(num_flops=num_flops), proxies)
+
+    @jax.jit  # op by op it would compile hundreds of small programs
+    def score(key: jax.Array, variables: Any, batch: Batch) -> jax.Array:
+        own = network._replace(key=key, variables=variables, batch=batch, num_flops=num_flops)
+        return score_network(own, proxies)
+
+    return score(key, variables, batch)

@@ -68,7 +68,7 @@ def draw_static(
             key,
             module.init(key, batch.image[:1], space.static(arch))["params"],
             found["weights"],
-            initializer,  # type: ignore[misc]
+            initializer,
         )
         params = jax.jit(draw_own)(key)
     return params, found["weights"]

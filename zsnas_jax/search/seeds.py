@@ -52,7 +52,7 @@ class Search(NamedTuple):
         num_steps: T.
         chunk: steps between two commits.
         group_size: seeds that run together, vmapped; 1: one after another, each taking the scores of those before.
-        judge: what the search goes by, as text that tells it apart from the other searches of a folder.
+        objective: what the search goes by, as text that tells it apart from the other searches of a folder.
         is_on_host: whether `score_fn` cannot be traced, and is called between steps.
     """
 
@@ -64,7 +64,7 @@ class Search(NamedTuple):
     num_steps: int
     chunk: int
     group_size: int
-    judge: str = ""
+    objective: str = ""
     is_on_host: bool = False
 
     @property
@@ -115,27 +115,29 @@ class SearchStore(ResultStore):
         """Those of a `ResultStore`, and one of groups of seeds."""
         return (
             *super().tables(),
-            "searches (judge TEXT NOT NULL, first_seed INTEGER NOT NULL, num_seeds INTEGER NOT NULL, "
-            "seconds TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (judge, first_seed))",
+            "searches (objective TEXT NOT NULL, first_seed INTEGER NOT NULL, num_seeds INTEGER NOT NULL, "
+            "seconds TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (objective, first_seed))",
         )
 
     def __enter__(self) -> "SearchStore":
         return self
 
-    def groups(self, judge: str) -> list[Group]:
+    def groups(self, objective: str) -> list[Group]:
         """Every group of seeds of a search, finished or not, by its first seed.
 
         Raises:
             ValueError: if the file is damaged.
         """
-        query = "SELECT first_seed, num_seeds, seconds, state FROM searches WHERE judge = ? ORDER BY first_seed"
+        query = "SELECT first_seed, num_seeds, seconds, state FROM searches WHERE objective = ? ORDER BY first_seed"
         try:
-            rows = self._connection.execute(query, (judge,)).fetchall()
+            rows = self._connection.execute(query, (objective,)).fetchall()
         except sqlite3.Error as error:
             raise ValueError(f"{self.path} is damaged or not a results file: {error}") from error
         return [Group(first, number, json.loads(seconds), state) for first, number, seconds, state in rows]
 
-    def commit(self, judge: str, group: Group, experts: Sequence[Identified], scores: Mapping[str, np.ndarray]) -> None:
+    def commit(
+        self, objective: str, group: Group, experts: Sequence[Identified], scores: Mapping[str, np.ndarray]
+    ) -> None:
         """Commits a group's state and the scores float[E] that it computed, by architecture; all or none, durably.
 
         Raises:
@@ -145,7 +147,7 @@ class SearchStore(ResultStore):
 
         def insert() -> None:
             self._insert_scores(list(scores), experts, scores.values())
-            row = (judge, group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
+            row = (objective, group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
             self._connection.execute("INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?, ?)", row)
 
         self._commit(insert)
@@ -206,7 +208,7 @@ def run_seeds(
     Returns:
         (what was explored, how many architectures now).
     """
-    groups = store.groups(search.judge)
+    groups = store.groups(search.objective)
     first = groups[-1].first_seed + groups[-1].num_seeds if groups else 0
     while first < num_seeds:
         count = min(search.group_size, num_seeds - first)
@@ -247,7 +249,7 @@ def _run_group(
         spent = group.seconds[-1][1] if group.seconds else 0.0
         seconds = [*group.seconds, (step + count, round(spent + time.perf_counter() - began, 3))]
         group = group._replace(seconds=seconds, state=pack(state))
-        store.commit(search.judge, group, search.experts, _new_scores(search, state, step, step + count))
+        store.commit(search.objective, group, search.experts, _new_scores(search, state, step, step + count))
         step += count
         bar.update(count * group.num_seeds)
         bar.set_postfix_str(_best_so_far(search, state))

@@ -147,6 +147,16 @@ class ResultStore:
         """
         return self._column("SELECT arch, score FROM scores WHERE proxy = ?", proxy)
 
+    def counts(self) -> dict[str, int]:
+        """How many scores there are under every proxy, by label."""
+        query = "SELECT name, settings, reference, (SELECT COUNT(*) FROM scores WHERE proxy = id) FROM proxies"
+        try:
+            rows = self._connection.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise _as_plain_error(self.path, error) from error
+        known = {label(StoredProxy(name, json.loads(text), where)): count for name, text, where, count in rows}
+        return dict(sorted(known.items()))
+
     def _column(self, query: str, proxy: Identified) -> dict[str, Any]:
         try:
             return dict(self._connection.execute(query, (self._number(proxy),)))
