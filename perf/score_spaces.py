@@ -23,8 +23,7 @@ from jax import lax
 import numpy as np
 
 from zsnas_jax import datasets, proxies, scoring, search_spaces
-from zsnas_jax.search_spaces import nasbench101
-from zsnas_jax.search_spaces.nasbench101 import network as nasbench101_network
+from zsnas_jax.search_spaces.nasbench101 import cells
 from zsnas_jax.search_spaces.nasbench201 import network as nasbench201_network
 
 FLAGS = flags.FLAGS
@@ -93,15 +92,15 @@ def layers_nasbench101(arch: np.ndarray) -> collections.Counter[Layer]:
     layers = collections.Counter({Layer(32, 3, 128, 3): 1})
     for stack in range(3):
         c, size = 128 << stack, 32 >> stack
-        wiring = nasbench101_network.wire(tuple(arch.tolist()), c)
-        widths = [0, *nasbench101.vertex_widths(arch, c).tolist(), c]
+        wiring = cells.wire(tuple(arch.tolist()), c)
+        widths = [0, *cells.vertex_widths(arch, c).tolist(), c]
         for module in range(3):
             entering = c // 2 if stack and not module else c
             for v in range(1, 7):
                 if wiring.edges[0][v]:
                     layers[Layer(size, entering, widths[v], 1)] += 1
-                if wiring.ops[v] in (nasbench101_network.CONV3, nasbench101_network.CONV1):
-                    kernel = 3 if wiring.ops[v] == nasbench101_network.CONV3 else 1
+                if wiring.ops[v] in (cells.CONV3, cells.CONV1):
+                    kernel = 3 if wiring.ops[v] == cells.CONV3 else 1
                     layers[Layer(size, widths[v], widths[v], kernel)] += 1
     return layers
 

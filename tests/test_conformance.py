@@ -36,6 +36,7 @@ ATOL = {"neg_log_fisher": 1e-2, **dict.fromkeys(LOG_DETERMINANTS, 0.05)}
 SITES = {*LOG_DETERMINANTS, "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
 SAM = {"sam_nwot", "sam_swap"}
 NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
+MASKED = SAM | {"ncd_nwot", "ncd_swap"}
 FEATURES = {"phi", "phi_bn", "zen", "bt"}
 LAYERS = {"bndlent"}
 JACOBIAN = {"jaccor", "epe", "netsens", "dyniso"}
@@ -45,7 +46,7 @@ NO_BATCH_NORM = {name: "has no batch norm that norm 'ln' could replace" for name
 
 
 def refuse(names, message):
-    return dict.fromkeys(names, message)
+    return dict.fromkeys(sorted(names), message)
 
 
 class Case(NamedTuple):
@@ -135,13 +136,15 @@ CASES = {
     "Scanned, only parameters mapped": Case(
         Foreign(foreign.Scanned(collections=BATCH_STATS, **MARKS), foreign.scanned),
         {},
-        refuse(SITES | FISHER | LAYERS | {"zen"}, "Scanned: the nn.scan or nn.vmap around stack"),
+        refuse(SITES | FISHER | LAYERS | {"zen"}, "Scanned: the nn.scan or nn.vmap around stack")
+        | refuse(MASKED, "the nn.scan or nn.vmap around Conv stack/Conv_0 does not split the random stream 'mask'"),
     ),
     "Branches": Case(Foreign(foreign.Branches(**MARKS), foreign.branches), quick=("fisher", "wrcor")),
     "Branches, only parameters mapped": Case(
         Foreign(foreign.Branches(collections=BATCH_STATS, **MARKS), foreign.branches),
         {},
-        refuse(SITES | FISHER | {"zen"}, "Branches: the nn.scan or nn.vmap around branches"),
+        refuse(SITES | FISHER | {"zen"}, "Branches: the nn.scan or nn.vmap around branches")
+        | refuse(MASKED, "the nn.scan or nn.vmap around Conv branches/Conv_0 does not split the random stream 'mask'"),
     ),
     "Trained": Case(Foreign(foreign.Trained(**MARKS), foreign.trained, keywords={"train": True})),
     "Pooled": Case(Foreign(foreign.Pooled(**MARKS), foreign.pooled)),
@@ -161,14 +164,14 @@ CASES = {
         {},
         NO_BATCH_NORM
         | refuse(SAM, "Tokens has no convolution")
-        | refuse(JACOBIAN | FEATURES, "Tokens.*int|int.*Tokens"),
+        | refuse(JACOBIAN | FEATURES, r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]"),
     ),
     "Normalised": Case(
         Foreign(foreign.Normalised(**MARKS), foreign.normalised),
         {},
         NO_BATCH_NORM
         | refuse(LAYERS, "Normalised has no layer output")
-        | refuse(KERNELS | FISHER | {"phi"}, "scale of WeightNorm is of no known layer"),
+        | refuse(KERNELS | FISHER | {"phi"}, "transforms its parameters, as WeightNorm"),
     ),
     "Batchless": Case(
         Foreign(foreign.Batchless(**MARKS), foreign.batchless, (4, 4, 2)),
@@ -375,6 +378,47 @@ def test_a_missing_keyword_is_python_s_own_error():
         jax.eval_shape(
             lambda v: scored(case, proxies.make_proxies(["snip"]), v, None), CASES["Trained"].foreign.draw()[0]
         )
+
+
+def test_parameters_in_boxes_are_unboxed():
+    case = CASES["ConvNet"]
+    box = lambda leaf: nn.Partitioned(jnp.asarray(leaf), (None,) * leaf.ndim)
+    run = lambda v: scored(case, proxies.make_proxies(["pnorm", "snip"]), jax.tree.map(box, v), None)
+    truth = oracle_of(case)
+    np.testing.assert_allclose(jax.jit(run)(case.foreign.draw()[0]), [truth.pnorm(), truth.snip()], rtol=1e-3)
+
+
+def test_logits_that_are_no_array_are_refused():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(x.mean((1, 2))), {"loss": 0.0}
+
+    batch = Batch(jnp.ones((4, 8, 8, 2)), jnp.arange(4) % 3)
+    variables = Two().init(KEY, batch.image)
+    for name in ("snip", "pnorm", "jaccor", "synflow"):
+        with pytest.raises(ValueError, match="Two returns tuple: needed are logits, one array") as raised:
+            scoring.score_module(KEY, Two(), variables, batch, proxies=proxies.make_proxies([name]))
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_layers_of_half_precision_are_scored():
+    class Half(nn.Module):
+        dtype: Any = jnp.bfloat16
+
+        @nn.compact
+        def __call__(self, x):
+            x = nn.relu(foreign.Site()(nn.Conv(4, (3, 3), dtype=self.dtype)(x)))
+            return nn.Dense(3, dtype=self.dtype)(x.mean((1, 2)))
+
+    batch = Batch(jnp.asarray(CASES["ConvNet"].foreign.draw()[1]), jnp.arange(foreign.SIZE) % 3)
+    variables = Half().init(KEY, batch.image)
+    chosen = proxies.make_proxies(["wrcor", "naswot", "jaccor", "snip", "synflow"])
+    scores = [
+        scoring.score_module(KEY, Half(dtype), variables, batch, proxies=chosen) for dtype in (jnp.bfloat16, None)
+    ]
+    np.testing.assert_allclose(*scores, rtol=0.2)
 
 
 def test_a_zero_jacobian_is_reported_as_undefined():

@@ -44,6 +44,7 @@ def test_derivatives_are_those_of_the_plain_function(ours, plain, matrices):
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU decomposes one matrix at a time")
+@pytest.mark.slow
 def test_no_proxy_decomposes_a_batch_when_candidates_are_vmapped():
     network = tiny.network()
     batch = tiny.batch()

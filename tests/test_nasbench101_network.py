@@ -134,6 +134,7 @@ def check_static(space, rows, names):
         assert np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_a_static_network_scores_as_the_dispatched_one_with_its_padding():
     arch = nasbench101.from_index(NARROW)
     assert nasbench101.variant_of(arch) == 3

@@ -21,6 +21,8 @@ SMALL = {
 }
 PRINTED = {"quickstart.ipynb": "12 cells", "search.ipynb": "found_at", "own_module.ipynb": "activity"}
 every_notebook = pytest.mark.parametrize("name", SMALL)
+DEAR = ("quickstart.ipynb", "search.ipynb")  # they compile NAS-Bench-201 for minutes
+run = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SMALL])
 
 
 def cells(name):
@@ -58,7 +60,7 @@ def shown(monkeypatch):
     return pictures
 
 
-@every_notebook
+@run
 def test_a_notebook_runs(name, tmp_path, monkeypatch, capsys, shown):
     monkeypatch.chdir(tmp_path)
     namespace = {"shell": shell}

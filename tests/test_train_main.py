@@ -144,6 +144,7 @@ def test_a_finished_run_only_says_its_result(trained, folder):
     assert out == trained[1] and (trained[0] / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_everything_at_once_on_two_devices(trained, folder):
     """A teacher's folder, two devices, and what the ImageNet recipe does to pictures."""
     extras = ["--teacher=trained", "--num_devices=2", "--mixup=0.4", "--label_smoothing=0.1", "--ema_decay=0.5"]
@@ -156,6 +157,7 @@ def test_everything_at_once_on_two_devices(trained, folder):
     assert settings["teacher"] == "trained" and settings["num_devices"] == 2
 
 
+@pytest.mark.slow
 def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
     flags = ["--teacher=logits.npy", "--dataset=untested.npz", "--benchmark=none", "--batch_size=20", "--epochs=1"]
     code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder)

@@ -25,6 +25,7 @@ from zsnas_jax.nn.weights import Weight, kernels_of
 class Split(NamedTuple):
     """How a step can be worked on in tiles of channels, the last axis of every value, so that programs are shared.
 
+    Values are float[N, C] or float[N, H, W, C], and the block's modules are not lifted and called once each.
     What pads a tile or a width is zero and must stay zero: batch norm keeps a channel of zeros.
 
     Attributes:

@@ -215,7 +215,7 @@ def measure_chain(
     check_needs(network, needs)
     asked = Asked(
         options=network.options,
-        statistics=(*observe, *([response_matrix] if "activations" in needs else [])),
+        statistics=tuple(dict.fromkeys([*observe, *([response_matrix] if "activations" in needs else [])])),
         features="features" in needs,
         rescale=network.wide_range and network.may_rescale,
         gradients="gradients" in needs,
@@ -308,8 +308,6 @@ class _Way:
 
     def activations(self) -> list[tuple[Path, Any]]:
         """|corr| at the sites, (path, float[P, N, N]) in order of execution."""
-        if self._in_tiles:
-            return [(path, join_matrices(self.found.parts[moments, path])[None]) for path in self.found.places]
         return [(o.path, o.times[:, None, None] * o.value) for o in self.observed(response_matrix)]
 
     def gradients_at(self, back: Sums, path: Path) -> Any:
@@ -324,8 +322,14 @@ class _Way:
             place = self._asked.statistics.index(statistic)
             seen = self.found.observed.get(f"statistic{place}", [])
             return jax.device_get(seen)
-        parts, once = self.found.parts, jnp.ones(1)
-        join = lambda path: join_values(statistic, parts[statistic, path], len(self._network.batch.image))
+        parts: Any = self.found.parts
+        once: Any = np.ones(1, np.float32)
+
+        def join(path: Path) -> Any:
+            if statistic is response_matrix:
+                return join_matrices(parts[moments, path])
+            return join_values(statistic, parts[statistic, path], len(self._network.batch.image))
+
         in_a_row = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
         return [Observation(once, in_a_row(join(path)), path) for path in self.found.places]
 

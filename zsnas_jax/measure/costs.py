@@ -17,7 +17,8 @@ def count_params(params: Any) -> int:
 def count_multiply_adds(function: Callable[..., Any], *args: Any) -> int:
     """Multiply-adds of the convolutions and matrix products of a function; nothing is computed.
 
-    A scan counts each of its steps, a conditional its dearest branch, a while loop one step.
+    A scan counts each of its steps, a conditional its dearest branch, a while loop one step. What a layer computes by a
+    convolution counts as one, also the patches that Flax's `ConvLocal` cuts so.
 
     Args:
         function: traced by JAX.

@@ -191,7 +191,7 @@ def with_weights(network: Network, tell: TellRoles | None = None) -> Network:
         tell: roles from outside, asked first.
     """
     call = lambda params: forward(network, network.batch.image, params=params).logits
-    return network._replace(weights=Surveyed(lambda: survey(network.params, call, tell)))
+    return network._replace(weights=Surveyed(lambda: survey(network.name, network.params, call, tell)))
 
 
 class _Observer:

@@ -110,9 +110,8 @@ class Tiles:
         kernels = [path for path in params if weights[path].kernel]
         (inputs,) = {params[path].shape[weights[path].kernel.inputs[0]] for path in kernels}
         parts, sums = [self._cut(read, split.tile, inputs, split.stride) for read in reads], []
-        ones = [
-            Value(np.ones((len(parts[0].tiles[0].array), split.tile), np.float32), is_constant=True)
-        ] * split.num_ones
+        like = parts[0].tiles[0].array
+        ones = [Value(np.ones((len(like), split.tile), like.dtype), is_constant=True)] * split.num_ones
         for place, (part, _) in enumerate(_cuts(inputs, split.tile)):
             slices = {path: _along_inputs(weights[path], part) for path in params}
             entering = [own.tiles[place] for own in parts] + ones
@@ -137,8 +136,8 @@ class Tiles:
         output, observed = programs.compiled(run, ("tile", block, asked), own, arrays)(own, arrays)
         sites = places_of(observed)
         places = {site.path: site for site in sites}
-        if len(places) < len(sites):
-            raise ValueError(f"{name} has a response site that is called twice: leave out its Split")
+        if len(places) < len(sites) or any(site.lifted for site in sites):
+            raise ValueError(f"step {name} has a response site that is lifted or called twice: it cannot have a Split")
         for i, statistic in enumerate(asked.statistics):
             for seen in observed.get(f"statistic{i}", []):
                 self._found.add_part(statistic, (name, *seen.path), seen.value, places[seen.path].shape, channels)

@@ -155,10 +155,11 @@ def _lifted_axes(
     return fitting[0] if len(fitting) == 1 else None
 
 
-def survey(params: Any, call: Callable[[Any], Any], tell: TellRoles | None = None) -> dict[Path, Weight]:
+def survey(name: str, params: Any, call: Callable[[Any], Any], tell: TellRoles | None = None) -> dict[Path, Weight]:
     """What the parameters of a module of flax.linen are, found by an abstract trace of a call.
 
     Args:
+        name: of the module, for errors.
         params: its "params" collection, of arrays or their shapes.
         call: runs the module with such a collection.
         tell: roles from outside, asked first.
@@ -169,8 +170,8 @@ def survey(params: Any, call: Callable[[Any], Any], tell: TellRoles | None = Non
             jax.eval_shape(call, jax.tree.map(_Lifted, params))
     except (AttributeError, KeyError, TypeError, FlaxError) as error:
         raise ValueError(
-            f"what the weights are cannot be told ({type(error).__name__}): a module transforms its parameters, as "
-            "WeightNorm and SpectralNorm do, which proxies of weights do not serve"
+            f"{name}: what its weights are cannot be told ({type(error).__name__}): a module transforms its "
+            "parameters, as WeightNorm and SpectralNorm do, which proxies of weights do not serve"
         ) from error
     return collector.weights(params)
 
@@ -224,5 +225,5 @@ def init_with_weights(module: nn.Module, key: jax.Array, *args: Any) -> tuple[An
     if any(weight.kernel and weight.lifted is None for weight in weights.values()):
         rest = {name: value for name, value in variables.items() if name != "params"}
         call = lambda params: module.apply({**rest, "params": params}, *args, mutable=True)
-        weights = survey(variables["params"], call)
+        weights = survey(type(module).__name__, variables["params"], call)
     return variables, weights
