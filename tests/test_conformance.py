@@ -23,7 +23,9 @@ import reverse
 from zsnas_jax import proxies, scoring
 from zsnas_jax.base import Batch
 from zsnas_jax.measure import losses
+from zsnas_jax.nn.initializers import draw_kernels, kaiming_uniform
 from zsnas_jax.nn.roles import Role
+from zsnas_jax.nn.weights import survey
 
 KEY = jax.random.key(7)
 NAMES = tuple(proxies.PROXIES)
@@ -350,6 +352,19 @@ def test_pnorm_of_attention_is_the_sum_of_its_four_projections_by_hand():
     rows = [kernel.reshape(6 if name != "out" else 8, -1).T for name, kernel in kernels.items()]
     expected = [sum(map(np.linalg.norm, rows)), -sum(np.linalg.norm(w @ w.T - np.eye(len(w))) for w in rows)]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ViT", "Assortment", "Grouped", "Scanned along axis 1", "Own"])
+def test_kernels_are_drawn_by_the_fan_that_their_layer_tells(name):
+    module, (variables, image, _) = CASES[name].foreign.module, CASES[name].foreign.draw()
+    weights = survey(name, variables["params"], lambda params: module.apply({**variables, "params": params}, image))
+    in_numpy = kaiming_uniform._replace(noise=lambda key, shape: np.random.default_rng(0).uniform(-1, 1, shape))
+    drawn = foreign.flat({"params": draw_kernels(KEY, variables["params"], weights, in_numpy)})
+    kernels = oracle_of(CASES[name]).once.walk.kernels
+    assert {path for path, _ in kernels} == {path for path, weight in weights.items() if weight.kernel}
+    for (path, _), matrices in kernels.items():
+        for matrix in matrices(drawn[path]):
+            assert 0.5 < np.abs(matrix).max() * len(matrix) ** 0.5 <= 1, path
 
 
 @pytest.mark.parametrize("depth", [2, pytest.param(4, marks=pytest.mark.slow)])

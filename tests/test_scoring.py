@@ -14,7 +14,8 @@ from zsnas_jax.base import Batch, fingerprint
 from zsnas_jax.measure import capture
 from zsnas_jax.measure.measurements import Measurements
 from zsnas_jax.nn.initializers import INITIALIZERS
-from zsnas_jax.runs import ranking
+from zsnas_jax.runs.scores import score_archs
+from zsnas_jax.runs.settings import ScoreSettings, stored_settings
 from zsnas_jax.search_spaces.nasbench201.network import EDGES
 from zsnas_jax.storage.store import ResultStore
 
@@ -178,11 +179,11 @@ def test_a_failing_proxy_marks_its_architecture_and_the_run_goes_on(tmp_path):
     shape = jax.ShapeDtypeStruct((), np.float32)
     first_gene = lambda r: jax.pure_callback(picky, shape, r.network.args[0][0])
     chosen = [proxies.params(), proxies.params()._replace(name="picky", score=first_gene)]
-    settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
+    settings, source, space = ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
     for _ in range(2):
-        with ResultStore(tmp_path, ranking.stored_settings(settings, space, source, "noise")) as store:
-            scores, times = ranking.score_archs(store, space, ARCHS[:12], chosen, source, settings)
-            failures = store.failures("picky")
+        with ResultStore(tmp_path, stored_settings(settings, space, source, "noise")) as store:
+            scores, times = score_archs(store, space, ARCHS[:12], chosen, source, settings)
+            failures = store.failures(chosen[1])
     bad = ARCHS[:12, 0] == 3
     np.testing.assert_array_equal(scores[:, 1], np.where(bad, -np.inf, ARCHS[:12, 0]))
     assert np.isfinite(scores[:, 0]).all() and bad.any() and times.num_scored == 0
@@ -196,8 +197,8 @@ def test_a_proxy_that_fails_everywhere_stops_the_run(tmp_path):
 
     score = lambda r: jax.pure_callback(broken, jax.ShapeDtypeStruct((), np.float32), r.network.args[0][0])
     chosen = [proxies.params()._replace(name="broken", score=score)]
-    settings, source, space = ranking.ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
-    with ResultStore(tmp_path, ranking.stored_settings(settings, space, source, "noise")) as store:
+    settings, source, space = ScoreSettings(batch_size=4), datasets.noise(image_size=8), tiny.space()
+    with ResultStore(tmp_path, stored_settings(settings, space, source, "noise")) as store:
         with pytest.raises(RuntimeError, match="proxy broken fails on every architecture: FloatingPointError: no"):
-            ranking.score_archs(store, space, ARCHS[:3], chosen, source, settings)
-        assert store.failures("broken") == {}
+            score_archs(store, space, ARCHS[:3], chosen, source, settings)
+        assert store.failures(chosen[0]) == {}
