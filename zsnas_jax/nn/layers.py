@@ -1,7 +1,7 @@
 """The operations of convolutional networks, with gradients that XLA's CPU backend runs fast.
 
 What autodiff makes of a convolution, a batch norm or a pooling inside a conditional or a loop costs two to ten times
-what it should there (WORKSPACE.md, "Measured facts"). The rules below are the same derivatives in forms that run fast,
+what it should there (perf/RESULTS.md). The rules below are the same derivatives in forms that run fast,
 also on a GPU. Axes: B batch, H height, W width, C channels in, D channels out, k kernel size.
 """
 

@@ -73,7 +73,7 @@ def phi_bn() -> Proxy:
     """Phi with batch norm kept: log(1 + ||F(e + 0.01 e') - F(e)||_1), statistics of each pass's own batch.
 
     No data, no labels; 0 for a network without a path. The rank correlation that the WRCor paper prints for
-    its Phi on NAS-Bench-201 agrees with this measured, not with `phi` (WORKSPACE.md).
+    its Phi on NAS-Bench-201 agrees with this reading, not with `phi` (benchmarks/RESULTS.md).
 
     Source: Lin et al., "Zen-NAS", ICCV 2021; Jing et al., WRCor, Table 2.
     """

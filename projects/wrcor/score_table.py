@@ -1,12 +1,12 @@
 """Computes the score table that the package ships: every NAS-Bench-201 cell under the cheap proxies.
 
-    python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --archs=0:1000
-    python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz
+    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz --archs=0:1000
+    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz
 
 A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out (default
 results/score_table). Then
 
-    python perf/score_table.py --dataset=../shared/data/cifar10_subset.npz --export=benchmarks/nasbench201_scores.npz
+    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz --export=benchmarks/nasbench201_scores.npz
 
 writes what there is as the table that `benchmarks.shipped_scores` reads.
 """
