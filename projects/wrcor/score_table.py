@@ -6,7 +6,8 @@
 A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out (default
 results/score_table). Then
 
-    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz --export=benchmarks/nasbench201_scores.npz
+    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz \\
+        --export=benchmarks/nasbench201_scores.npz
 
 writes what there is as the table that `benchmarks.shipped_scores` reads.
 """
@@ -29,6 +30,7 @@ from zsnas_jax.reports import score_report
 from zsnas_jax.runs.scores import score_archs
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
+from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage.store import ResultStore
 
 FLAGS = absl_flags.FLAGS
@@ -59,7 +61,7 @@ def export(store: ResultStore, stored: dict[str, Any]) -> None:
     A column is called by the proxy's name, which no two of them share; `source` has the settings behind it.
     """
     space = search_spaces.make_space("nasbench201")
-    names = [space.encode(arch) for arch in space.from_index(np.arange(space.num_archs))]
+    names = [space.encode(arch) for arch in nasbench201.from_index(np.arange(nasbench201.NUM_ARCHS))]
     columns, settings = {}, {}
     for proxy in (proxy for group in GROUPS for proxy in _chosen(group)):
         scores = store.get(proxy)
