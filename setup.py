@@ -34,6 +34,7 @@ setuptools.setup(
         "zsnas_jax.proxies",
         "zsnas_jax.reports",
         "zsnas_jax.runs",
+        "zsnas_jax.scoring",
         "zsnas_jax.search",
         "zsnas_jax.search_spaces",
         "zsnas_jax.search_spaces.mobilenetv2",

@@ -113,7 +113,7 @@ def score_flops(space):
 @pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md"])
 def test_named_files_exist(name):
     for path in re.findall(
-        r"`((?:zsnas_jax|search_spaces|benchmarks|tests|perf|notebooks)/[\w./]+)`", (ROOT / name).read_text()
+        r"`((?:zsnas_jax|search_spaces|benchmarks|projects|tests|perf|notebooks)/[\w./]+)`", (ROOT / name).read_text()
     ):
         assert (ROOT / path).exists(), path
 

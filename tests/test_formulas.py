@@ -60,6 +60,7 @@ def score(names, module=None, data=None, **options):
     return np.asarray(jax.jit(run)(variables(module)))
 
 
+@pytest.mark.slow
 def test_a_users_module_scores_with_every_proxy():
     scores = dict(zip(proxies.PROXIES, score(["all"]), strict=True))
     assert np.isfinite([value for name, value in scores.items() if name != "bndlent"]).all(), scores

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from zsnas_jax.nn import initializers, layers
+from zsnas_jax.nn.roles import Kernel, Role
+from zsnas_jax.nn.weights import Weight
+
+CONVOLUTION = Kernel((2,), (3,), (0, 1))
 
 
 def normal(*shape, seed=0):
@@ -103,9 +107,12 @@ def test_the_gradient_can_be_differentiated_again():
 def test_initialisations_have_their_variance(name, variance):
     kernel = initializers.INITIALIZERS[name](jax.random.key(0), (5, 5, 8, 300))
     np.testing.assert_allclose(200 * np.var(kernel), variance, rtol=0.03)
-    flat = initializers.draw_kernels(
-        jax.random.key(1), {"a": {"kernel": kernel, "bias": kernel[0]}}, initializers.INITIALIZERS[name]
-    )
+    params = {"a": {"kernel": kernel, "bias": kernel[0]}}
+    weights = {
+        ("a", "kernel"): Weight("a test", CONVOLUTION, kernel.shape, ()),
+        ("a", "bias"): Weight("a test", Role.BIAS, kernel.shape[1:], ()),
+    }
+    flat = initializers.draw_kernels(jax.random.key(1), params, weights, initializers.INITIALIZERS[name])
     np.testing.assert_allclose(200 * np.var(flat["a"]["kernel"]), variance, rtol=0.03)
     np.testing.assert_array_equal(flat["a"]["bias"], kernel[0])
     if name == "kaiming_uniform":
@@ -115,8 +122,21 @@ def test_initialisations_have_their_variance(name, variance):
 @pytest.mark.parametrize(
     ("name", "factor"), [("kaiming_normal", (8 / 6) ** 0.5), ("kaiming_fan_out", (30 / 20) ** 0.5)]
 )
-@pytest.mark.parametrize("stacked", [(), (4,)])
-def test_padding_does_not_count_as_fan(name, factor, stacked):
-    mask = np.zeros((*stacked, 5, 5, 8, 30), bool)
+def test_padding_does_not_count_as_fan(name, factor):
+    mask = np.zeros((5, 5, 8, 30), bool)
     mask[..., :6, :20] = True
-    np.testing.assert_allclose(initializers.INITIALIZERS[name].rescale(jnp.asarray(mask)), factor, rtol=1e-6)
+    found = initializers.INITIALIZERS[name].rescale(CONVOLUTION, jnp.asarray(mask))
+    np.testing.assert_allclose(found, factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "fans"),
+    [
+        (CONVOLUTION, (3, 5, 4, 6), (60, 90)),
+        (Kernel((0,), (1,)), (4, 6), (4, 6)),
+        (Kernel((0,), (1, 2)), (8, 2, 3), (8, 6)),  # a projection of attention
+        (Kernel((1,), (2,), groups=(0,)), (5, 4, 6), (4, 6)),
+    ],
+)
+def test_fans_follow_the_axes_that_a_layer_tells(kernel, shape, fans):
+    assert (kernel.fan_in(shape), kernel.fan_out(shape)) == fans

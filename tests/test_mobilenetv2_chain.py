@@ -175,6 +175,7 @@ def run(*flags, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_the_commands_take_the_space(tmp_path):
     narrow = "SuperConvK3BNRELU(3,16,2,1)" + "".join(
         f"SuperResIDWE1K3({inputs},{out},{stride},{wide},{layers})"

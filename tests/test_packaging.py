@@ -2,6 +2,7 @@ import pathlib
 import re
 
 import conftest
+import pytest
 
 ROOT = conftest.ROOT
 
@@ -26,6 +27,10 @@ def test_no_module_is_imported_by_its_bare_name():
             assert not re.search(r"^\s*(from|import) (search_spaces|benchmarks)\b", source.read_text(), re.M), source
 
 
-def test_files_are_rooms():
-    for source in [*ROOT.glob("zsnas_jax/**/*.py"), *ROOT.glob("search_spaces/*.py"), *ROOT.glob("benchmarks/*.py")]:
-        assert len(source.read_text().splitlines()) <= 350, source
+def test_the_public_names_are_there():
+    import zsnas_jax
+
+    for name in zsnas_jax.__all__:
+        assert getattr(zsnas_jax, name).__name__ == f"zsnas_jax.{name}" and name in dir(zsnas_jax)
+    with pytest.raises(AttributeError, match="module 'zsnas_jax' has no attribute 'colour'"):
+        _ = zsnas_jax.colour

@@ -22,6 +22,8 @@ GOLDEN = (
     *("pnorm", "pgnorm", "snip", "grasp", "synflow", "fisher", "jaccor", "epe", "phi", "zen", "bt"),
     *("lydyniso", "dyniso", "netsens", "naswot", "acor", "gcor", "rcor", "wrcor"),
 )
+QUICK = tuple(name for name in GOLDEN if name not in ("grasp", "dyniso", "phi", "zen", "bt"))
+"""Those that share one pass, and SynFlow: the others compile for a minute."""
 # Our scores that are a monotone function of the golden number, and the golden number through that function.
 THROUGH = {"synflow": np.log, "phi": np.log1p, "wrcor": lambda score: score + 16 * np.log(2)}
 # Rounding flips ReLUs that sit near zero, and these amplify it; in float64 every value agrees to 1e-12.
@@ -36,10 +38,10 @@ def golden_noise(seed, batch_size):
 
 
 @functools.cache
-def golden_program():
-    """Scores of all golden proxies of a cell with given weights and noise, as one compiled program."""
-    chosen = [proxies.dyniso(num_samples=4) if name == "dyniso" else proxies.PROXIES[name]() for name in GOLDEN]
-    of_noise = {name: getattr(function_space, f"{name}_of_noise") for name in ("phi", "zen", "bt")}
+def golden_program(names):
+    """Scores of golden proxies of a cell with given weights and noise, as one compiled program."""
+    chosen = [proxies.dyniso(num_samples=4) if name == "dyniso" else proxies.PROXIES[name]() for name in names]
+    of_noise = {n: getattr(function_space, f"{n}_of_noise") for n in ("phi", "zen", "bt") if n in names}
 
     @jax.jit
     def score(params, batch, arch, noise):
@@ -61,17 +63,18 @@ def golden_program():
         rest = [proxy for proxy in chosen if proxy.name not in of_noise]
         scores = dict(zip([proxy.name for proxy in rest], scoring.score_network(network, rest), strict=True))
         scores |= {name: of(network, noise) for name, of in of_noise.items()}
-        return scoring.degenerate_to_minus_inf(jnp.stack([scores[name] for name in GOLDEN]))
+        return scoring.degenerate_to_minus_inf(jnp.stack([scores[name] for name in names]))
 
     return score
 
 
+@pytest.mark.parametrize("names", [QUICK, pytest.param(GOLDEN, marks=pytest.mark.slow)], ids=["quick", "all"])
 @pytest.mark.parametrize("number", range(6))
-def test_golden_values(number):
+def test_golden_values(number, names):
     cell = golden.cells()[number]
     arguments = golden.nasbench201_params(cell["seed"]), golden.batch(16), jnp.asarray(SPACE.decode(cell["arch"]))
-    scores = golden_program()(*arguments, golden_noise(cell["seed"], 16))
-    for name, score in zip(GOLDEN, np.asarray(scores), strict=True):
+    scores = golden_program(names)(*arguments, golden_noise(cell["seed"], 16))
+    for name, score in zip(names, np.asarray(scores), strict=True):
         expected = cell["scores"][name]
         if expected is None or (name == "synflow" and expected == 0):
             assert score == -np.inf, name

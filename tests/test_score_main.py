@@ -134,6 +134,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(finished, pictures
     assert (tmp_path / "out" / "scores.csv").read_bytes() == (finished[0] / "scores.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_extended(finished, pictures):
     """By architectures, then by another proxy and by one under another setting; then everything is there."""
     folder, _ = finished
@@ -274,6 +275,7 @@ def test_limits_choose_among_the_cells():
         select("random:15625")
 
 
+@pytest.mark.slow
 def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     classes = {}
     for arch in nasbench201.from_index(np.arange(200)):

@@ -250,6 +250,7 @@ def test_bad_input_ends_in_one_clear_line(folder):
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp_path):
     small = ["--batch_size=4", "--proxies=naswot", "--benchmark=none"]
     flags = [*small, "--num_architectures=6", "--population_size=3", "--tournament_size=2", "--chunk=3", "--out=live"]

@@ -186,6 +186,7 @@ def test_bad_input_is_one_clear_line(trained, folder, flags, complaint):
     assert err.strip().splitlines()[-1].startswith("train_main: error: ") and complaint in err
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(trained, folder):
     shutil.copytree(trained[0], folder / "damaged")
     flags = ["--arch=found.json", *SMALL, "--out=damaged"]

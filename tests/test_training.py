@@ -209,6 +209,7 @@ def test_averages_follow_the_weights():
     assert after.result is after.average and begin().average is None
 
 
+@pytest.mark.slow
 def test_half_precision_is_that_of_the_passes_alone():
     recipe = dataclasses.replace(RECIPE, precision="bfloat16")
     state, metrics = step_of(recipe)(begin(recipe), batch(), jax.random.key(1))

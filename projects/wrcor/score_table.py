@@ -4,12 +4,8 @@
     python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz
 
 A job of hours, stopped and continued at will: scores are committed chunk by chunk to --out (default
-results/score_table). Then
-
-    python -m projects.wrcor.score_table --dataset=../shared/data/cifar10_subset.npz \\
-        --export=benchmarks/nasbench201_scores.npz
-
-writes what there is as the table that `benchmarks.shipped_scores` reads.
+results/score_table). Then the same command with --export=benchmarks/nasbench201_scores.npz writes what there is as the
+table that `benchmarks.shipped_scores` reads.
 """
 
 import hashlib
