@@ -1,4 +1,4 @@
-"""Proxies and treatments against their equations written out in numpy, on hand-made readings and small modules."""
+"""Proxies and layer options against their equations in numpy, on hand-made measurements and small modules."""
 
 import flax.linen as nn
 from hypothesis import given, settings
@@ -201,7 +201,7 @@ def test_the_mask_keeps_its_share_of_elements_and_their_values():
     assert set(np.unique(kept)) == {0, 6}
 
 
-def test_treatments_act_on_a_users_module():
+def test_options_act_on_a_users_module():
     plain, layer_norm, masked = (
         score(["naswot"], options=options)[0]
         for options in (LayerOptions(), LayerOptions("ln"), LayerOptions(mask_rate=0.5))

@@ -98,7 +98,7 @@ def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:
         logging.set_verbosity(logging.ERROR)
     if FLAGS.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
-        # Low, since a space that is read piece by piece has thousands of small programs.
+        # Low, since a space whose networks are chains has thousands of small programs.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
     if FLAGS.num_devices < 0:
         raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")

@@ -117,7 +117,7 @@ class Unit(nn.Module):
         return apply
 
     def _observe(self, site: Site, probe: NormInput, y: jax.Array, response: Any, is_conv: Any, narrow: Any) -> None:
-        """Shows readings the response, and the variances of what entered the norm, without padding."""
+        """Shows passes the response, and the variances of what entered the norm, without padding."""
         shown: list[tuple[Probe, Any]] = [(site, response)] if site.wanted() else []
         shown += [(probe, jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1))] if probe.wanted() else []
         for module, value in shown:
