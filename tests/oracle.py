@@ -89,7 +89,7 @@ class Walk:
 
         self.kernels[(*path, kernel), at] = matrices
         y = apply(w)
-        self.multiply_adds += y.value.size * inputs / len(y)
+        self.multiply_adds += y.value.size * inputs
         if (*path, bias) in self.params:
             self.biases.add((*path, bias))
             y = y + self.own(path, bias, at)
@@ -143,7 +143,7 @@ class Walk:
         """A product of two activations, as attention has."""
         letters = {letter: size for x, word in zip((a, b), spec.split("->")[0].split(","), strict=True)
                    for letter, size in zip(word, x.shape, strict=True)}  # fmt: skip
-        self.multiply_adds += math.prod(letters.values()) / len(a)
+        self.multiply_adds += math.prod(letters.values())
         return einsum(spec, a, b)
 
     def attention(self, x, path, at=None):
@@ -299,7 +299,7 @@ class Oracle:
         return np.log(self.params_())
 
     def flops(self):
-        return self.once.walk.multiply_adds
+        return self.walk(self.image[:1]).walk.multiply_adds
 
     def pnorm(self):
         return sum(np.linalg.norm(w) for w in self.matrices(self.params))

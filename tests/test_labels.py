@@ -167,6 +167,11 @@ def test_what_is_no_label_of_a_proxy_is_named(text, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_an_integer_where_a_float_is_needed_is_the_float():
+    assert parse("swap_regularized:mu=40:sigma=40").identity == proxies.swap_regularized().identity
+    assert parse("swap_regularized:mu=41").identity == parse("swap_regularized:mu=41.0").identity
+
+
 def test_a_list_is_made_under_the_settings_of_a_run():
     names = ["wrcor", "wrcor:weighting=linear", "naswot", "naswot:norm=bn", "nir_nwot", "params"]
     made = proxies.make_proxies(names, weighting="none", options=LayerOptions("gn8"))

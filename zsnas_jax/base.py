@@ -202,3 +202,8 @@ def fingerprint(arch: Arch) -> jax.Array:
         for gene in jnp.ravel(jnp.asarray(leaf)).astype(jnp.uint32):
             code = (code ^ gene) * jnp.uint32(16777619)
     return code
+
+
+def candidate_key(key: jax.Array, arch: Arch, repeat: Any) -> jax.Array:
+    """The root of what is drawn for one architecture: of the run's key, its genes and the number of the repeat."""
+    return jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)

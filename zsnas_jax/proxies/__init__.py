@@ -1,7 +1,6 @@
 """The proxies by name. A proxy of your own is a `Proxy` value: pass it, nothing has to be registered."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.nn.options import LayerOptions
@@ -21,31 +20,56 @@ from zsnas_jax.proxies.activation import (
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
+from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
 from zsnas_jax.proxies.size import flops, params
 
-_FACTORIES = (
-    *(pnorm, pgnorm, snip, grasp, synflow, fisher, zico),
-    *(jaccor, epe, netsens, dyniso, lydyniso),
-    *(naswot, swap, swap_regularized, sam_nwot, sam_swap, nir_nwot, nir_swap, ncd_nwot, ncd_swap),
-    *(phi, phi_bn, zen, bt, bndlent),
-    *(params, flops),
-    *(acor, gcor, rcor, wrcor),
-    *(gcor_first2, gcor_first5, log_params, neg_log_fisher),
-)
-PROXIES: Mapping[str, Callable[..., Proxy]] = MappingProxyType({f.__name__: f for f in _FACTORIES})
-
 __all__ = [
     "PROXIES",
     "WEIGHTINGS",
+    "acor",
+    "bndlent",
+    "bt",
+    "dyniso",
+    "epe",
     "expand",
+    "fisher",
+    "flops",
+    "gcor",
     "gcor_first",
+    "gcor_first2",
+    "gcor_first5",
+    "grasp",
+    "jaccor",
     "labels",
+    "log_params",
+    "lydyniso",
     "make_proxies",
+    "naswot",
+    "ncd_nwot",
+    "ncd_swap",
+    "neg_log_fisher",
+    "netsens",
+    "nir_nwot",
+    "nir_swap",
+    "params",
+    "pgnorm",
+    "phi",
+    "phi_bn",
+    "pnorm",
+    "rcor",
     "response_correlation",
+    "sam_nwot",
+    "sam_swap",
+    "snip",
+    "swap",
+    "swap_regularized",
+    "synflow",
     "with_options",
-    *PROXIES,
+    "wrcor",
+    "zen",
+    "zico",
 ]
 
 

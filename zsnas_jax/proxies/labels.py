@@ -18,10 +18,10 @@ import json
 from types import MappingProxyType, UnionType
 from typing import Any, Protocol, get_args
 
-from zsnas_jax import proxies
 from zsnas_jax.base import Proxy
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies.activation import has_options, with_options
+from zsnas_jax.proxies.registry import PROXIES
 
 OPTIONS: Mapping[str, Any] = MappingProxyType(
     {name: getattr(LayerOptions(), name) for name in ("norm", "mask_rate", "activation")}
@@ -67,7 +67,7 @@ def canonical_settings(proxy: Identified) -> str:
 @functools.cache
 def _defaults(name: str) -> dict[str, Any]:
     """The settings of the factory of a name; empty if there is none."""
-    factory = proxies.PROXIES.get(name)
+    factory = PROXIES.get(name)
     return json.loads(canonical_settings(factory())) if factory else {}
 
 
@@ -172,9 +172,9 @@ def parse(text: str, *, weighting: Any = None, options: LayerOptions | None = No
         ValueError: for an unknown name or key, or a value that is not allowed; it says what is.
     """
     name, given, lacking = split(text)
-    if name not in proxies.PROXIES:
-        raise ValueError(f"unknown proxy {name!r}: allowed are all, {', '.join(proxies.PROXIES)}")
-    factory = proxies.PROXIES[name]
+    if name not in PROXIES:
+        raise ValueError(f"unknown proxy {name!r}: allowed are all, {', '.join(PROXIES)}")
+    factory = PROXIES[name]
     arguments = _arguments(factory)
     layers = {} if has_options(factory()) or factory().is_size else dict(OPTIONS)
     allowed = dict.fromkeys([*arguments, *layers])
@@ -197,11 +197,11 @@ def _arguments(factory: Callable[..., Proxy]) -> dict[str, Any]:
 
 
 def _checked(text: str, key: str, value: Any, declared: Any) -> Any:
-    """The value, if it is of the declared type, as far as a label can say it."""
+    """The value, if it is of the declared type, as far as a label can say it; an int where a float is needed is one."""
     kinds = get_args(declared) if isinstance(declared, UnionType) else (declared,)
     allowed = {int: (int,), float: (int, float), str: (str,), type(None): (type(None),)}
     taken = [kind for kind in kinds if kind in allowed]
     if not any(type(value) in allowed[kind] for kind in taken):
         names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in taken)
         raise ValueError(f"proxy {text!r}: {key} is {value!r}: needed is {names}")
-    return value
+    return float(value) if type(value) is int and int not in kinds else value

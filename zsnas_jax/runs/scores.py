@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zsnas_jax import datasets
-from zsnas_jax.base import Batch, Proxy, SearchSpace, check_identities, fingerprint
+from zsnas_jax.base import Batch, Proxy, SearchSpace, candidate_key, check_identities
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.proxies.labels import label
@@ -219,9 +219,6 @@ def _mark_failures(
 def _own_batches(archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings) -> Batch:
     """A batch for every candidate, its axis first; drawn by the genes and the repeat alone."""
     _, batch_key = seed_keys(settings.seed)
-    keys = [
-        jax.random.fold_in(jax.random.fold_in(batch_key, fingerprint(arch)), repeat)
-        for arch, repeat in zip(archs, repeats, strict=True)
-    ]
+    keys = [candidate_key(batch_key, arch, repeat) for arch, repeat in zip(archs, repeats, strict=True)]
     draws = [datasets.draw_batch(key, source, settings.batch_size, augment=settings.augment) for key in keys]
     return jax.tree.map(lambda *arrays: np.stack([np.asarray(array) for array in arrays]), *draws)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
+from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace
 from zsnas_jax.measure.blocks import Chained
 from zsnas_jax.measure.chain import Chain, measure_chain
 from zsnas_jax.measure.costs import count_params
@@ -20,7 +20,7 @@ from zsnas_jax.measure.programs import Programs
 from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies.activation import code_agreement
-from zsnas_jax.scoring.scorer import Scorer, last_line
+from zsnas_jax.scoring.scorer import Scorer, last_line, the_candidate
 
 KEPT = 3000
 """Programs that are kept: those of blocks are small."""
@@ -83,20 +83,17 @@ def make_chained(
     programs, chain = Programs(KEPT), space.chain
     assert isinstance(chain, Chain)
     device = next(iter(devices or jax.local_devices()))
-    first = lambda tree: jax.tree.map(lambda array: array[0], tree)
 
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
-        if len(repeats) != 1:
-            raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
+        candidate = the_candidate(key, archs, repeats, batch, resample=resample)
         try:
-            return score_one(first(archs), repeats[0], first(batch) if resample else batch)[None]
+            return score_one(*candidate)[None]
         except ValueError:
             raise  # what is wrong with the proxies or their input
         except Exception as error:
             raise RuntimeError(last_line(error)) from error
 
-    def score_one(arch: Arch, repeat: Any, own_batch: Batch) -> np.ndarray:
-        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
+    def score_one(arch: Arch, own_batch: Batch, arch_key: jax.Array) -> np.ndarray:
         steps, weights = tuple(chain.steps(arch, num_classes)), chain.weights(arch, num_classes)
         with jax.default_device(device):
             params = chain.draw_params(arch_key, arch, num_classes, initializer)

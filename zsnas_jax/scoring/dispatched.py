@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
+from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, candidate_key
 from zsnas_jax.scoring.arch import score_arch
 from zsnas_jax.scoring.scorer import Scorer, running
 
@@ -66,8 +66,7 @@ def make_dispatched(
     score_one_network: Callable[..., jax.Array] = functools.partial(score_arch, space=space, proxies=proxies, **own)
 
     def score_one(variant: int, arch: Arch, repeat: jax.Array, batch: Batch) -> jax.Array:
-        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeat)
-        return score_one_network(arch_key, arch, batch, variant=variant)
+        return score_one_network(candidate_key(key, arch, repeat), arch, batch, variant=variant)
 
     variants = [functools.partial(score_one, v) for v in range(space.num_variants)]
     loops = [_loop(variant, len(proxies), per_device, candidates_per_step, resample) for variant in variants]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch
+from zsnas_jax.base import Arch, Batch, candidate_key
 
 
 class Scorer(NamedTuple):
@@ -24,6 +25,21 @@ class Scorer(NamedTuple):
     capacity: int
     num_compilations: Callable[[], int]
     programs: str
+
+
+def the_candidate(
+    key: jax.Array, archs: Arch, repeats: Any, batch: Batch, *, resample: bool
+) -> tuple[Arch, Batch, jax.Array]:
+    """(architecture, its batch, its key) of a call of one candidate.
+
+    Raises:
+        ValueError: if it has more.
+    """
+    if len(repeats) != 1:
+        raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
+    first = lambda tree: jax.tree.map(lambda array: array[0], tree)
+    arch = first(archs)
+    return arch, first(batch) if resample else batch, candidate_key(key, arch, repeats[0])
 
 
 def running(run: Callable[..., Any], *arguments: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace, fingerprint
+from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace
 from zsnas_jax.measure.losses import Loss
 from zsnas_jax.measure.network import Network
 from zsnas_jax.measure.programs import Programs
@@ -21,7 +21,7 @@ from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.weights import Weight, init_with_weights
 from zsnas_jax.scoring.arch import draw_params
 from zsnas_jax.scoring.network import score_network
-from zsnas_jax.scoring.scorer import Scorer, running
+from zsnas_jax.scoring.scorer import Scorer, running, the_candidate
 
 KEPT = 32
 """Programs that are kept: a whole network each."""
@@ -89,13 +89,9 @@ def make_static(
     """As `zsnas_jax.scoring.make_scorer`, which says what the arguments are; a candidate a call, on one device."""
     programs = Programs(KEPT)
     device = next(iter(devices or jax.local_devices()))
-    first = lambda tree: jax.tree.map(lambda array: array[0], tree)
 
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
-        if len(repeats) != 1:
-            raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
-        arch, own_batch = first(archs), first(batch) if resample else batch
-        arch_key = jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), repeats[0])
+        arch, own_batch, arch_key = the_candidate(key, archs, repeats, batch, resample=resample)
         own: dict[str, Any] = {"space": space, "num_classes": num_classes, "initializer": initializer}
         params, weights = draw_static(arch_key, arch, own_batch, **own)
         variant = {"variant": int(space.variant_of(np.asarray(arch)))} if space.num_variants > 1 else {}

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, fingerprint
+from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, candidate_key
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.scoring import score_arch
@@ -88,7 +88,7 @@ def live_scores(
         arch = canonical(arch)
         return score_arch(
             # As in `make_scorer`, of whose repeats this is the first.
-            jax.random.fold_in(jax.random.fold_in(key, fingerprint(arch)), 0),
+            candidate_key(key, arch, 0),
             arch,
             batch,
             space=space,
