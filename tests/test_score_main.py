@@ -21,7 +21,7 @@ from zsnas_jax.runs.scores import score_archs
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.storage import store as store_file
+from zsnas_jax.storage import stored
 from zsnas_jax.storage.store import ResultStore
 
 TRY_ALL = """
@@ -339,7 +339,7 @@ def test_what_one_folder_holds_of_another_proxy_is_not_taken(tmp_path):
         score(proxies.pnorm())
     with pytest.raises(ValueError, match=r"proxy pnorm \(twice the parameters\) and proxy pnorm \(Jing et al"):
         score(mine, proxies.pnorm())
-    known = store_file.read(tmp_path)
+    known = stored.read(tmp_path)
     assert set(known.scores) == {*names, "swap:num_samples=2", "pnorm"}
     assert known.proxies["pnorm"].reference == "twice the parameters"
 

@@ -14,7 +14,8 @@ import pytest
 from zsnas_jax.base import Proxy
 from zsnas_jax.proxies import acor, rcor, wrcor
 from zsnas_jax.proxies.labels import label
-from zsnas_jax.storage import store as store_file
+from zsnas_jax.storage import seals
+from zsnas_jax.storage import stored as store_file
 from zsnas_jax.storage.store import ResultStore
 from zsnas_jax.votes import VOTES
 
@@ -107,7 +108,7 @@ def test_an_older_folder_is_read_and_not_written(tmp_path):
         ResultStore(tmp_path / "old", SETTINGS)
     assert str(caught.value).endswith(
         "results.sqlite holds scores of format 1, which knows them by the names of their proxies alone: "
-        "zsnas_jax.storage.store.read reads them. Take another folder"
+        "zsnas_jax.storage.stored.read reads them. Take another folder"
     )
     assert store_file.read(tmp_path / "old") == stored
 
@@ -115,11 +116,11 @@ def test_an_older_folder_is_read_and_not_written(tmp_path):
 def test_a_later_format_is_refused(tmp_path):
     filled(tmp_path)
     connection = sqlite3.connect(tmp_path / "results.sqlite", isolation_level=None)
-    connection.execute("UPDATE settings SET value = '3' WHERE name = 'format'")
+    seals.put(connection, store_file.SETTINGS, [("format", "4")])
     connection.close()
-    with pytest.raises(ValueError, match=r"results\.sqlite is of format 3: formats 1 and 2 are read"):
+    with pytest.raises(ValueError, match=r"results\.sqlite is of format 4: formats 1, 2 and 3 are read"):
         store_file.read(tmp_path)
-    with pytest.raises(ValueError, match="holds scores of format 3, needed is 2. Take another folder"):
+    with pytest.raises(ValueError, match="holds scores of format 4, needed is 3. Take another folder"):
         ResultStore(tmp_path, SETTINGS)
 
 
@@ -220,12 +221,15 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
 
 
 def test_a_failed_transaction_leaves_nothing(tmp_path):
-    with ResultStore(tmp_path, SETTINGS) as store, pytest.raises(OSError, match="cannot write"):
+    with (
+        ResultStore(tmp_path, SETTINGS) as store,
+        pytest.raises(ValueError, match="the score of b is nan: needed is a number, or -inf"),
+    ):
         store.add(["a", "b"], [wrcor()], np.array([[1.0], [np.nan]]))
     with ResultStore(tmp_path, SETTINGS) as store:
         assert store.get(wrcor()) == {}
         store.add(["a"], [wrcor()], np.array([[1.0]]))
-        with pytest.raises(OSError, match="cannot write"):
+        with pytest.raises(ValueError, match="the score of b is nan"):
             store.add(["b"], [wrcor()], np.array([[np.nan]]))
         store.add(["c"], [wrcor()], np.array([[2.0]]))  # a failure ends with its transaction
         assert store.get(wrcor()) == {"a": 1.0, "c": 2.0}

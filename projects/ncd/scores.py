@@ -13,7 +13,7 @@ from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies import PROXIES
 from zsnas_jax.proxies.labels import OPTIONS, label, parse
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.storage import store
+from zsnas_jax.storage import stored
 
 _OF_PROXIES = ("weighting", *OPTIONS)
 """Settings that folders of format 1 have of all their proxies, and labels say since."""
@@ -39,13 +39,13 @@ def read_store(folder: pathlib.Path) -> Source:
     Raises:
         ValueError: if it is none, of another space, damaged, or in use.
     """
-    if not (folder / store.FILE).exists():
+    if not (folder / stored.FILE).exists():
         if not (folder / "scores.csv").exists():
-            raise ValueError(f"store {folder} has neither {store.FILE} nor scores.csv")
+            raise ValueError(f"store {folder} has neither {stored.FILE} nor scores.csv")
         report = folder / "report.json"
         settings = json.loads(report.read_text())["settings"] if report.exists() else {}
         return Source(settings, _labelled(_read_file(folder / "scores.csv"), settings))
-    settings, columns, *_ = store.read(folder)
+    settings, columns, *_ = stored.read(folder)
     if settings.get("space") != "nasbench201":
         raise ValueError(f"{folder} is of space {settings.get('space')!r}: needed is nasbench201")
     index = {arch: _index(arch) for arch in dict.fromkeys(arch for column in columns.values() for arch in column)}

@@ -19,7 +19,7 @@ from zsnas_jax import benchmarks, flags
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.reports import score_report
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.storage import store
+from zsnas_jax.storage import stored
 
 FLAGS = absl_flags.FLAGS
 
@@ -55,7 +55,7 @@ def read_store(folder: str, space: SearchSpace) -> tuple[Scores, str]:
     Raises:
         ValueError: if there is no readable results file, or it is of another space.
     """
-    settings, scores, *_ = store.read(folder)
+    settings, scores, *_ = stored.read(folder)
     if settings.get("space") != space.name:
         raise ValueError(f"{folder} is of space {settings.get('space')!r}: needed is {space.name}")
     described = [f"{name} {value}" for name, value in settings.items() if name not in ("format", "space")]

@@ -8,7 +8,6 @@ and share its scores. S seeds, T architectures of each, E experts, M scores know
 from collections.abc import Callable, Mapping, Sequence
 import io
 import json
-import sqlite3
 import time
 from typing import Any, NamedTuple
 
@@ -24,6 +23,8 @@ from zsnas_jax.search.loop import Known, SearchState, advance, start
 from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
+from zsnas_jax.storage import seals
+from zsnas_jax.storage.seals import Sealed
 from zsnas_jax.storage.store import ResultStore
 
 Chunk = Callable[[SearchState, Known | None, Any], SearchState]
@@ -108,16 +109,20 @@ class Explored(NamedTuple):
     seconds: list[list[tuple[int, float]]]
 
 
+_SEARCHES = Sealed(
+    "searches",
+    ("objective TEXT", "first_seed INTEGER", "num_seeds INTEGER", "seconds TEXT", "state BLOB"),
+    2,
+    1,
+)
+
+
 class SearchStore(ResultStore):
     """A `ResultStore` that also keeps the states of searches."""
 
-    def tables(self) -> Sequence[str]:
+    def tables(self) -> tuple[Sealed, ...]:
         """Those of a `ResultStore`, and one of groups of seeds."""
-        return (
-            *super().tables(),
-            "searches (objective TEXT NOT NULL, first_seed INTEGER NOT NULL, num_seeds INTEGER NOT NULL, "
-            "seconds TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (objective, first_seed))",
-        )
+        return *super().tables(), _SEARCHES
 
     def __enter__(self) -> "SearchStore":
         return self
@@ -128,11 +133,7 @@ class SearchStore(ResultStore):
         Raises:
             ValueError: if the file is damaged.
         """
-        query = "SELECT first_seed, num_seeds, seconds, state FROM searches WHERE objective = ? ORDER BY first_seed"
-        try:
-            rows = self._connection.execute(query, (objective,)).fetchall()
-        except sqlite3.Error as error:
-            raise ValueError(f"{self.path} is damaged or not a results file: {error}") from error
+        rows = self._read(_SEARCHES, (objective,))
         return [Group(first, number, json.loads(seconds), state) for first, number, seconds, state in rows]
 
     def commit(
@@ -148,7 +149,7 @@ class SearchStore(ResultStore):
         def insert() -> None:
             self._insert_scores(list(scores), experts, scores.values())
             row = (objective, group.first_seed, group.num_seeds, json.dumps(group.seconds), group.state)
-            self._connection.execute("INSERT OR REPLACE INTO searches VALUES (?, ?, ?, ?, ?)", row)
+            seals.put(self._connection, _SEARCHES, [row])
 
         self._commit(insert)
 

@@ -1,24 +1,37 @@
 """The durable store of scores: one sqlite file in a results folder, one transaction a chunk.
 
-What is committed survives kill -9; a run that starts on the folder again goes on from there. A score is known by its
-architecture and by the name and settings of its proxy, so that proxies that differ in a setting lie side by side.
+What is committed survives kill -9; a run that starts on the folder again goes on from there. Rows are sealed: what was
+damaged is refused, not read. A score is known by its architecture and by the name and settings of its proxy, so that
+proxies that differ in a setting lie side by side.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import contextlib
 import json
+import math
 import os
 import pathlib
 import sqlite3
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from zsnas_jax.proxies.labels import Identified, canonical_settings, label
-
-FORMAT = 2
-"""Of the file. In format 1 a score was known by the name of its proxy alone; such files are read, not written."""
-FILE = "results.sqlite"
+from zsnas_jax.storage import seals
+from zsnas_jax.storage.seals import Damaged, Sealed
+from zsnas_jax.storage.stored import (
+    FAILURES,
+    FILE,
+    FORMAT,
+    LONGEST,
+    PROXIES,
+    SCORES,
+    SETTINGS,
+    StoredProxy,
+    as_plain_error,
+    as_proxies,
+    read_settings,
+)
 
 
 def say_differences(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
@@ -27,11 +40,11 @@ def say_differences(asked: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
     return "; ".join(f"{n} is {asked.get(n)!r}, there it was {stored.get(n)!r}" for n in sorted(different))
 
 
-def _say_format(stored: Mapping[str, Any]) -> str:
+def _say_format(there: Any) -> str:
     """What is wrong with the format of a file, for an error; empty where it is this one's."""
-    there = stored.get("format")
-    if there == 1:
-        return "format 1, which knows them by the names of their proxies alone: zsnas_jax.storage.store.read reads them"
+    lacks = {1: "which knows them by the names of their proxies alone", 2: "which has no seals against damage"}
+    if there in lacks:
+        return f"format {there}, {lacks[there]}: zsnas_jax.storage.stored.read reads them"
     return "" if there == FORMAT else f"format {there}, needed is {FORMAT}"
 
 
@@ -61,45 +74,37 @@ class ResultStore:
         except sqlite3.OperationalError as error:
             raise OSError(f"cannot write {self.path}: {error}") from error
         try:
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
             self._open({"format": FORMAT} | dict(settings))
-        except sqlite3.Error as error:
+            self._file = self._on_disk()
+        except (sqlite3.Error, Damaged) as error:
             self._connection.close()
-            raise _as_plain_error(self.path, error) from error
+            raise as_plain_error(self.path, error) from error
         except BaseException:
             self._connection.close()
             raise
 
     def _open(self, settings: dict[str, Any]) -> None:
         execute = self._connection.execute
-        execute("PRAGMA locking_mode=EXCLUSIVE")
-        execute("PRAGMA journal_mode=WAL")
-        execute("PRAGMA synchronous=FULL")
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+            execute(f"PRAGMA {pragma}")
         execute("BEGIN IMMEDIATE")
-        execute("CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        stored = {name: json.loads(value) for name, value in execute("SELECT name, value FROM settings")}
+        stored = read_settings(self._connection)
         asked = json.loads(json.dumps(settings))
         if stored:
             differences = say_differences(asked, stored)
-            if said := _say_format(stored) or (differences and f"other settings: {differences}"):
+            if said := _say_format(stored.get("format")) or (differences and f"other settings: {differences}"):
                 execute("ROLLBACK")
                 raise ValueError(f"{self.path} holds scores of {said}. Take another folder")
-        else:
-            rows = [(name, json.dumps(value)) for name, value in asked.items()]
-            self._connection.executemany("INSERT INTO settings VALUES (?, ?)", rows)
-        for table in self.tables():
-            execute(f"CREATE TABLE IF NOT EXISTS {table}")
+            seals.check(self._connection, self.tables())
+        seals.create(self._connection, self.tables())
+        if not stored:
+            seals.put(self._connection, SETTINGS, [(name, json.dumps(value)) for name, value in asked.items()])
         execute("COMMIT")
 
-    def tables(self) -> Sequence[str]:
-        """The tables besides that of the settings, as SQL defines them."""
-        return (
-            "proxies (id INTEGER PRIMARY KEY, name TEXT NOT NULL, settings TEXT NOT NULL, reference TEXT NOT NULL, "
-            "UNIQUE (name, settings))",
-            "scores (proxy INTEGER REFERENCES proxies (id), arch TEXT, score REAL NOT NULL, "
-            "PRIMARY KEY (proxy, arch)) WITHOUT ROWID",
-            "failures (proxy INTEGER REFERENCES proxies (id), arch TEXT, reason TEXT NOT NULL, "
-            "PRIMARY KEY (proxy, arch)) WITHOUT ROWID",
-        )
+    def tables(self) -> tuple[Sealed, ...]:
+        """The tables of the file."""
+        return SETTINGS, PROXIES, SCORES, FAILURES
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -126,8 +131,7 @@ class ResultStore:
 
         def insert() -> None:
             number = self._number(proxy, is_new=True)
-            rows = [(number, arch, reason) for arch, reason in reasons.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", rows)
+            seals.put(self._connection, FAILURES, [(number, arch, reason) for arch, reason in reasons.items()])
 
         self._commit(insert)
 
@@ -137,7 +141,7 @@ class ResultStore:
         Raises:
             ValueError: as `get`.
         """
-        return self._column("SELECT arch, reason FROM failures WHERE proxy = ?", proxy)
+        return self._column(FAILURES, proxy)
 
     def get(self, proxy: Identified) -> dict[str, float]:
         """All scores under a proxy, by architecture.
@@ -145,53 +149,62 @@ class ResultStore:
         Raises:
             ValueError: as `add`, or if the file is damaged.
         """
-        return self._column("SELECT arch, score FROM scores WHERE proxy = ?", proxy)
+        return self._column(SCORES, proxy)
 
     def counts(self) -> dict[str, int]:
-        """How many scores there are under every proxy, by label."""
-        query = "SELECT name, settings, reference, (SELECT COUNT(*) FROM scores WHERE proxy = id) FROM proxies"
-        try:
-            rows = self._connection.execute(query).fetchall()
-        except sqlite3.Error as error:
-            raise _as_plain_error(self.path, error) from error
-        known = {label(StoredProxy(name, json.loads(text), where)): count for name, text, where, count in rows}
+        """How many scores there are under every proxy, by label.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        known = {label(proxy): len(self._read(SCORES, (number,))) for number, proxy in self._proxies().items()}
         return dict(sorted(known.items()))
 
-    def _column(self, query: str, proxy: Identified) -> dict[str, Any]:
+    def _column(self, table: Sealed, proxy: Identified) -> dict[str, Any]:
+        number = self._number(proxy)
+        return {} if number is None else dict(self._read(table, (number,)))
+
+    def _proxies(self) -> dict[int, StoredProxy]:
+        return as_proxies(self._read(PROXIES))
+
+    def _read(self, table: Sealed, part: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
-            return dict(self._connection.execute(query, (self._number(proxy),)))
-        except sqlite3.Error as error:
-            raise _as_plain_error(self.path, error) from error
+            return seals.take(self._connection, table, part)
+        except (sqlite3.Error, Damaged) as error:
+            raise as_plain_error(self.path, error) from error
 
     def _insert_scores(self, archs: Sequence[str], proxies: Sequence[Identified], scores: Iterable[Any]) -> None:
         """Within a transaction."""
         numbers = [self._number(proxy, is_new=True) for proxy in proxies]
         rows = [
-            (number, arch, float(score))
+            (number, arch, _checked(score, arch))
             for arch, row in zip(archs, scores, strict=True)
             for number, score in zip(numbers, row, strict=True)
         ]
-        self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+        seals.put(self._connection, SCORES, rows)
 
     def _number(self, proxy: Identified, *, is_new: bool = False) -> int | None:
         """The row of a proxy, None if there is none; or made, within a transaction."""
-        known = proxy.name, canonical_settings(proxy)
-        query = "SELECT id, reference FROM proxies WHERE name = ? AND settings = ?"
-        if found := self._connection.execute(query, known).fetchone():
-            number, reference = found
-            if reference != proxy.reference:
+        own, known = canonical_settings(proxy), self._proxies()
+        for number, other in known.items():
+            if (other.name, canonical_settings(other)) != (proxy.name, own):
+                continue
+            if other.reference != proxy.reference:
                 raise ValueError(
-                    f"{self.path} holds scores of {label(proxy)} ({reference}), not of {label(proxy)} "
+                    f"{self.path} holds scores of {label(proxy)} ({other.reference}), not of {label(proxy)} "
                     f"({proxy.reference}): give the proxy another name or other settings, or take another folder"
                 )
-            return int(number)
+            return number
         if not is_new:
             return None
-        insert = "INSERT INTO proxies (name, settings, reference) VALUES (?, ?, ?)"
-        return self._connection.execute(insert, (*known, proxy.reference)).lastrowid
+        number = max(known, default=0) + 1
+        seals.put(self._connection, PROXIES, [(number, proxy.name, own, proxy.reference)])
+        return number
 
     def _commit(self, insert: Callable[[], None]) -> None:
         """A transaction; what raises leaves nothing."""
+        if self._on_disk() != self._file:
+            raise OSError(f"cannot write {self.path}: it was deleted or replaced while this ran")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             insert()
@@ -201,83 +214,21 @@ class ResultStore:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 raise OSError(f"cannot write {self.path}: {error}") from error
+            if isinstance(error, Damaged):
+                raise as_plain_error(self.path, error) from error
             raise
 
-
-class StoredProxy(NamedTuple):
-    """What a file says of a proxy."""
-
-    name: str
-    settings: Mapping[str, Any]
-    reference: str
-
-
-class Stored(NamedTuple):
-    """What a results folder holds.
-
-    Attributes:
-        settings: what all scores depend on; in format 1 that includes weighting, norm, mask_rate and activation.
-        scores: label of a proxy (`zsnas_jax.proxies.labels`), in format 1 its name, to architecture to score.
-        proxies: the same to what the file says of the proxy; in format 1 that is its name alone.
-    """
-
-    settings: dict[str, Any]
-    scores: dict[str, dict[str, float]]
-    proxies: dict[str, StoredProxy]
+    def _on_disk(self) -> tuple[int, int] | None:
+        """Which file lies at the path, None if there is none."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
-def read(folder: str | os.PathLike[str]) -> Stored:
-    """Everything that a results folder of any format holds, whatever its settings, without changing what it holds.
-
-    A run that was killed leaves a journal ("-wal"), which is read too. While a run goes on it has the folder to itself:
-    copy the file with its journal, and read the copy.
-
-    Raises:
-        ValueError: if there is no results file, it is damaged or another program's, of a later format, or a run is
-            writing it.
-        OSError: if the file cannot be opened.
-    """
-    path = pathlib.Path(folder) / FILE
-    if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    # Where no journal is left nobody writes: read as immutable, which makes no journal either.
-    how = "mode=ro" if path.with_name(f"{FILE}-wal").exists() else "immutable=1"
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=0)) as file:
-            settings = {name: json.loads(value) for name, value in file.execute("SELECT name, value FROM settings")}
-            if settings.get("format") not in (1, FORMAT):
-                raise ValueError(f"{path} is of format {settings.get('format')}: formats 1 and {FORMAT} are read")
-            return Stored(settings, *(_read_names(file) if settings["format"] == 1 else _read_proxies(file)))
-    except sqlite3.Error as error:
-        raise _as_plain_error(path, error, "read") from error
-
-
-def _read_proxies(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]], dict[str, StoredProxy]]:
-    numbered = {
-        number: StoredProxy(name, json.loads(settings), reference)
-        for number, name, settings, reference in file.execute("SELECT id, name, settings, reference FROM proxies")
-    }
-    labels = {number: label(proxy) for number, proxy in numbered.items()}
-    scores: dict[str, dict[str, float]] = {name: {} for name in labels.values()}
-    for number, arch, score in file.execute("SELECT proxy, arch, score FROM scores"):
-        scores[labels[number]][arch] = score
-    return scores, {labels[number]: proxy for number, proxy in numbered.items()}
-
-
-def _read_names(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]], dict[str, StoredProxy]]:
-    """Of format 1."""
-    scores: dict[str, dict[str, float]] = {}
-    for arch, proxy, score in file.execute("SELECT arch, proxy, score FROM scores"):
-        scores.setdefault(proxy, {})[arch] = score
-    return scores, {name: StoredProxy(name, {}, "") for name in scores}
-
-
-def _as_plain_error(path: pathlib.Path, error: sqlite3.Error, doing: str = "write") -> Exception:
-    """What went wrong with opening the store, in one line."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        remedy = f": copy it with {path.name}-wal, and read the copy" if doing == "read" else ""
-        return ValueError(f"{path} is in use by another process{remedy}")
-    if isinstance(error, sqlite3.OperationalError) and ("readonly" in text or "unable to open" in text):
-        return OSError(f"cannot {doing} {path}: {text}")
-    return ValueError(f"{path} is damaged or not a results file: {text}")
+def _checked(score: Any, arch: str) -> float:
+    """A score as it is stored; ValueError for nan, which stands for nothing."""
+    if math.isnan(score):
+        raise ValueError(f"the score of {arch[:200]} is nan: needed is a number, or -inf where a score is undefined")
+    return float(score)
