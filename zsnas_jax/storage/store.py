@@ -27,6 +27,7 @@ from zsnas_jax.storage.stored import (
     PROXIES,
     SCORES,
     SETTINGS,
+    UNREADABLE,
     StoredProxy,
     as_plain_error,
     as_proxies,
@@ -77,7 +78,7 @@ class ResultStore:
             self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
             self._open({"format": FORMAT} | dict(settings))
             self._file = self._on_disk()
-        except (sqlite3.Error, Damaged) as error:
+        except UNREADABLE as error:
             self._connection.close()
             raise as_plain_error(self.path, error) from error
         except BaseException:
@@ -170,7 +171,7 @@ class ResultStore:
     def _read(self, table: Sealed, part: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
             return seals.take(self._connection, table, part)
-        except (sqlite3.Error, Damaged) as error:
+        except UNREADABLE as error:
             raise as_plain_error(self.path, error) from error
 
     def _insert_scores(self, archs: Sequence[str], proxies: Sequence[Identified], scores: Iterable[Any]) -> None:

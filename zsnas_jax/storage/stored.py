@@ -21,6 +21,9 @@ LONGEST = 1 << 28
 """Bytes of a value: the state of 500 seeds of 1,000 architectures has 40 million."""
 
 
+UNREADABLE = (sqlite3.Error, Damaged, UnicodeDecodeError)
+"""What reading a damaged file raises; the last where sqlite's own message is made of its bytes."""
+
 SETTINGS = Sealed("settings", ("name TEXT", "value TEXT"), 1)
 PROXIES = Sealed("proxies", ("id INTEGER", "name TEXT", "settings TEXT", "reference TEXT"), 1)
 SCORES = Sealed("scores", ("proxy INTEGER", "arch TEXT", "score REAL"), 2, 1)
@@ -73,7 +76,7 @@ def read(folder: str | os.PathLike[str]) -> Stored:
             if settings.get("format") not in readers:
                 raise ValueError(f"{path} is of format {settings.get('format')}: formats {_list(readers)} are read")
             return Stored(settings, *readers[settings["format"]](file))
-    except (sqlite3.Error, Damaged) as error:
+    except UNREADABLE as error:
         raise as_plain_error(path, error, "read") from error
 
 
@@ -148,7 +151,7 @@ def _as_score(value: Any) -> float:
     return value
 
 
-def as_plain_error(path: pathlib.Path, error: sqlite3.Error | Damaged, doing: str = "write") -> Exception:
+def as_plain_error(path: pathlib.Path, error: Exception, doing: str = "write") -> Exception:
     """What went wrong with opening the store, in one line."""
     text = str(error)
     if "locked" in text or "busy" in text:
