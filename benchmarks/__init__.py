@@ -9,6 +9,7 @@ from zsnas_jax.benchmarks import nasbench101
 from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
 from zsnas_jax.benchmarks.scores import shipped_scores
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
+from zsnas_jax.storage.reading import reading, shorten
 
 BENCHMARKS: Mapping[str, Callable[[], TabularBenchmark]] = MappingProxyType(
     {"analog": from_analog_nasbench, "nasbench201_scores": shipped_scores}
@@ -35,14 +36,17 @@ def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
 
     Raises:
         FileNotFoundError: if neither a benchmark nor a file of the name exists.
-        ValueError: if the file is damaged.
+        ValueError: if the file is damaged, or of a kind that is not read.
+        OSError: if it cannot be opened.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[str(name)]()
     path = pathlib.Path(name)
-    if not path.exists():
+    with reading(f"benchmark {shorten(name)!r}"):
+        exists = path.exists()
+    if not exists:
         raise FileNotFoundError(
-            f"unknown benchmark {str(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path"
+            f"unknown benchmark {shorten(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path"
         )
     if path.name.endswith((".csv", ".csv.gz")):
         return nasbench101.from_csv(path) if nasbench101.is_csv(path) else from_csv(path)

@@ -10,12 +10,10 @@ import pathlib
 import re
 from types import MappingProxyType
 from typing import NamedTuple
-import zipfile
-import zlib
 
 import numpy as np
 
-from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, fill_row, parse_number, read_csv
 from zsnas_jax.benchmarks.tfrecord import read_message, read_records
 from zsnas_jax.search_spaces.nasbench101 import TOKENS, decode, is_valid, num_params, to_index
 from zsnas_jax.search_spaces.nasbench101.cells import (
@@ -31,7 +29,8 @@ from zsnas_jax.search_spaces.nasbench101.cells import (
     edge_position,
     table,
 )
-from zsnas_jax.storage import files
+from zsnas_jax.storage import arrays, files
+from zsnas_jax.storage.reading import open_regular, reading, shorten
 
 ARRAYS = ("num_vertices", "edge_bits", "label_code", "test_correct_of_9984")
 """What an .npz of `from_arrays` holds."""
@@ -43,6 +42,9 @@ CSV_COLUMNS: Mapping[str, str] = MappingProxyType(
 """The columns of a CSV of `from_csv` and what they become."""
 
 _TEST_PICTURES = 9984
+_EPOCHS, _MAX_RUNS = (4, 12, 36, 108), 3
+_MAX_SECONDS = 1e6
+_MAX_HEADING, _MAX_ARRAY = 1 << 16, 1 << 24
 _QUANTITIES = ("cifar10_valid", "cifar10_test", "train_seconds")
 _EVALUATIONS, _PARAMS = 1, 2
 _EPOCH, _SECONDS, _VALID, _TEST = 1, 2, 4, 5
@@ -74,12 +76,10 @@ def from_tfrecord(path: str | os.PathLike[str]) -> TabularBenchmark:
     prefixes = np.zeros(NUM_ARCHS, np.uint64)
     number = 0
     for records in read_records(path):
-        runs = []
+        runs: list[Run] = []
         for record in records:
-            try:
+            with reading(f"{path}, record {number + len(runs)}"):
                 runs.append(_read_run(record))
-            except (ValueError, TypeError, AttributeError, OverflowError) as error:
-                raise ValueError(f"{path}, record {number + len(runs)}: {error}") from error
         _add_runs(columns, prefixes, runs, f"{path}, record", number)
         number += len(runs)
     if not columns:
@@ -103,12 +103,19 @@ def _read_run(record: bytes) -> Run:
         raise ValueError(
             f"fields {sorted(last)} of the last evaluation, {sorted(dict(fields))} in all: some are missing"
         )
-    values = float(last[_VALID]), float(last[_TEST]), float(last[_SECONDS])
-    if not (re.fullmatch("[0-9a-f]{32}", digits) and abs(float(last[_EPOCH]) - epochs) <= 1):
+    fields_read = (_EPOCH, _VALID, _TEST, _SECONDS)
+    numbers = [value for field in fields_read if isinstance(value := last[field], float)]
+    if len(numbers) != len(fields_read) or not (isinstance(params, int) and params < 2**31):
+        raise ValueError("a field of the last evaluation, or the parameters, are of another type or too large")
+    ended, valid, test, seconds = numbers
+    if not (re.fullmatch("[0-9a-f]{32}", digits) and epochs in _EPOCHS and abs(ended - epochs) <= 1):
         raise ValueError(
-            f"hash {digits!r} at {epochs!r} epochs: needed are 32 hex digits and the epochs of the last evaluation"
+            f"hash {shorten(digits)!r} at {shorten(epochs)} epochs: needed are 32 hex digits and "
+            f"{', '.join(map(str, _EPOCHS))} epochs, those of the last evaluation"
         )
-    return Run(f"{adjacency}:{_tokens(names)}", digits, int(epochs), values, int(params))
+    if not (0 <= valid <= 1 and 0 <= test <= 1 and 0 <= seconds <= _MAX_SECONDS):
+        raise ValueError(f"accuracies {valid:g} and {test:g} after {seconds:g} s: allowed are 0 to 1 and 0 to 1e6")
+    return Run(f"{adjacency}:{_tokens(names)}", digits, int(epochs), (valid, test, seconds), params)
 
 
 @functools.lru_cache(1024)
@@ -141,13 +148,20 @@ def _add_runs(
     for budget in np.unique(epochs):
         chosen = np.flatnonzero(epochs == budget)
         for quantity, column in zip(_QUANTITIES, values[chosen].T, strict=True):
-            _append(columns.setdefault((quantity, int(budget)), {}), index[chosen], column)
+            with reading(f"{where} {number + chosen[0]} or one of {len(runs)}"):
+                _append(columns.setdefault((quantity, int(budget)), {}), index[chosen], column)
 
 
 def _append(runs: dict[int, np.ndarray], index: np.ndarray, values: np.ndarray) -> None:
-    """Gives each value to the first run, float32[A], that has none yet for its architecture."""
+    """Gives each value to the first run, float32[A], that has none yet for its architecture.
+
+    Raises:
+        ValueError: if an architecture has more than `_MAX_RUNS`.
+    """
     run = 0
     while len(index):
+        if run == _MAX_RUNS:
+            raise ValueError(f"architecture {index[0]} has more than {_MAX_RUNS} runs of one number of epochs")
         if run not in runs:
             runs[run] = np.full(NUM_ARCHS, np.nan, np.float32)
         column = runs[run]
@@ -191,10 +205,8 @@ def _parse_cells(strings: Sequence[str], where: str, number: int) -> np.ndarray:
     genes[:, NUM_EDGES:] = np.array([op or (0,) * NUM_INTERIOR for op in ops], np.int32).reshape(-1, NUM_INTERIOR)
     right &= np.array([op is not None for op in ops], bool) & is_valid(genes)
     for row in map(int, np.flatnonzero(~right)):
-        try:
+        with reading(f"{where} {number + row}"):
             genes[row] = decode(strings[row])
-        except ValueError as error:
-            raise ValueError(f"{where} {number + row}: {error}") from error
     return genes
 
 
@@ -214,9 +226,9 @@ def _op_genes(names: str) -> tuple[int, ...] | None:
 def is_arrays(path: str | os.PathLike[str]) -> bool:
     """Whether a file is an .npz with the arrays that `from_arrays` reads."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return set(ARRAYS) <= set(arrays.files)
-    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError, TypeError):
+        with reading(str(path)), arrays.open_npz(path) as archive:
+            return set(ARRAYS) <= set(arrays.names(archive))
+    except (OSError, ValueError):
         return False
 
 
@@ -229,16 +241,19 @@ def from_arrays(path: str | os.PathLike[str]) -> TabularBenchmark:
     Raises:
         ValueError: if the file is damaged, or its cells are not the published rows.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            vertices, bits, labels, correct = (arrays[name].astype(np.int64) for name in ARRAYS)
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz of {', '.join(ARRAYS)}: {error}") from error
-    inner = (vertices - 1) * (vertices - 2) // 2  # below these bits are the edges that do not lead to the output
-    edges = bits % (1 << inner) + (bits >> inner << edge_position(INPUT, OUTPUT))
-    codes = edges * NUM_OPS**NUM_INTERIOR + labels * NUM_OPS ** (NUM_SLOTS - vertices)
-    if not np.array_equal(codes, table().codes):
-        raise ValueError(f"{path}: its cells are not the {NUM_ARCHS} published rows in their order")
+    with reading(f"{path} is not an .npz of {', '.join(ARRAYS)}"):
+        with arrays.open_npz(path) as archive:
+            given = [arrays.read(archive, name, _MAX_ARRAY) for name in ARRAYS]
+        if any(array.dtype.kind not in "iu" for array in given):
+            raise ValueError(f"its arrays are {', '.join(str(array.dtype) for array in given)}: integers are needed")
+        vertices, bits, labels, correct = (array.astype(np.int64) for array in given)
+        inner = (vertices - 1) * (vertices - 2) // 2  # below these bits are the edges that do not lead to the output
+        edges = bits % (1 << inner) + (bits >> inner << edge_position(INPUT, OUTPUT))
+        codes = edges * NUM_OPS**NUM_INTERIOR + labels * NUM_OPS ** (NUM_SLOTS - vertices)
+        if not np.array_equal(codes, table().codes):
+            raise ValueError(f"its cells are not the {NUM_ARCHS} published rows in their order")
+        if correct.shape != codes.shape or (correct < 0).any() or (correct > _TEST_PICTURES).any():
+            raise ValueError(f"{ARRAYS[-1]} is {list(correct.shape)}: needed are numbers from 0 to {_TEST_PICTURES}")
     columns = {"cifar10_test_108_single": (correct / _TEST_PICTURES).astype(np.float32)}
     name, source = pathlib.Path(path).name, "NAS-Bench-101, test accuracy of one run"
     return TabularBenchmark(columns, "nasbench101", name, source, files.sha256(path))
@@ -247,19 +262,21 @@ def from_arrays(path: str | os.PathLike[str]) -> TabularBenchmark:
 def is_csv(path: str | os.PathLike[str]) -> bool:
     """Whether the first line of a file, plain or gzipped, names the columns `adjacency` and `ops`."""
     try:
-        with open(path, "rb") as file:
-            gzipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if gzipped else open(path, "rb") as file:
-            return {b"adjacency", b"ops"} <= set(file.readline().strip().split(b","))
-    except (OSError, EOFError, zlib.error):
+        with reading(str(path)), open_regular(path) as file:
+            is_gzipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            text = gzip.GzipFile(fileobj=file) if is_gzipped else file
+            first = text.read(_MAX_HEADING).decode("utf-8-sig", "replace").splitlines()[0]
+    except (OSError, ValueError):
         return False
+    return {"adjacency", "ops"} <= set(first.strip().split(","))
 
 
 def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     """A CSV, plain or gzipped, with columns `adjacency`, `ops` ("in-c3-...-out") and some of `CSV_COLUMNS`, of one run.
 
-    Accuracies are fractions. Rows may come in any order and be fewer than 423,624. A column `index`, if there is one,
-    must be the published index.
+    Accuracies are fractions. Rows may come in any order and be fewer than 423,624; a repeated one has to be equal. A
+    column `index`, if there is one, must be the published index.
 
     Raises:
         ValueError: naming the row or column that is wrong.
@@ -268,17 +285,17 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     names = [name for name in CSV_COLUMNS if name in found]
     if not {"adjacency", "ops"} <= set(found) or not names:
         raise ValueError(
-            f"{path} lacks columns adjacency, ops, or one of {', '.join(CSV_COLUMNS)}: it has {list(found)}"
+            f"{path} lacks columns adjacency, ops, or one of {', '.join(CSV_COLUMNS)}: "
+            f"it has {shorten(', '.join(found))}"
         )
+    largest = {name: _MAX_SECONDS if name == "train_time_s" else 1.0 for name in names}
     index = to_index(_parse_cells([f"{row['adjacency']}:{row['ops']}" for row in rows], f"{path}, line", 2))
-    values = np.full((NUM_ARCHS, len(names)), np.nan, np.float32)
+    values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
     for line, (row, cell) in enumerate(zip(rows, index, strict=True), start=2):
-        try:
-            if int(row.get("index", cell)) != cell:
-                raise ValueError(f"index {row['index']}, but the cell has {cell}")
-            values[cell] = [float(row[name]) if row[name] else np.nan for name in names]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from error
-    columns = {f"{CSV_COLUMNS[name]}_single": column for name, column in zip(names, values.T.copy(), strict=True)}
+        with reading(f"{path}, line {line}"):
+            if row.get("index", str(cell)) != str(cell):
+                raise ValueError(f"index {shorten(row['index'])!r}, but the cell has {cell}")
+            fill_row(values, cell, [parse_number(row[name], name, 0, largest[name]) for name in names])
+    columns = {f"{CSV_COLUMNS[name]}_single": column for name, column in zip(names, values, strict=True)}
     name = pathlib.Path(path).name
     return TabularBenchmark(columns, "nasbench101", name, f"NAS-Bench-101, CSV {name}", checksum)

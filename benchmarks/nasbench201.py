@@ -1,22 +1,22 @@
 """Importers of NAS-Bench-201's ground truth: NATS-Bench's archive, a CSV, analog-nasbench. Published order."""
 
-import bz2
 from collections.abc import Iterable, Iterator
+import contextlib
 import hashlib
 import importlib.util
 import io
 import os
 import pathlib
 import re
-import tarfile
 from typing import Any
 
 import numpy as np
 
-from zsnas_jax.benchmarks import safe_pickle
-from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
+from zsnas_jax.benchmarks import safe_pickle, tar_files
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, fill_row, parse_number, read_csv
 from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS, OPS, decode, encode, from_index, to_index
 from zsnas_jax.storage import files
+from zsnas_jax.storage.reading import decompress, open_regular, read_bytes, reading, shorten
 
 _CSV_COLUMN = re.compile(r"(cifar10|cifar100|imagenet16_120)_(test|valid)_(12|200)")
 
@@ -32,9 +32,12 @@ _NATS_SETS = {
 """(data set of the run, evaluation set) to the beginning of a column. `cifar10split` trains on half of CIFAR-10."""
 
 _NATS_SEEDS = (777, 888, 999)
+_NATS_EPOCHS = ("12", "200")
+_MAX_FILE = safe_pickle.MAX_BYTES  # compressed, too
+_NATS_FILE = re.compile(r"\d{6}\.pickle\.pbz2", re.ASCII)
 
 _ANALOG_RECORDS = {("analognasbench.data", "Architecture"), ("analognasbench.data", "DriftMeasurement")}
-_ANALOG_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+_ANALOG_OPS = dict(enumerate(("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")))
 _ANALOG_EDGES = (0, 1, 3, 2, 4, 5)
 """Where each published edge stands in analog-nasbench's order 0-1 0-2 0-3 1-2 1-3 2-3."""
 
@@ -43,23 +46,28 @@ def from_csv(path: str | os.PathLike[str]) -> TabularBenchmark:
     """A CSV, plain or gzipped, with a column `arch` of published strings and columns of accuracies in percent.
 
     Columns are named DATASET_SPLIT_EPOCHS: cifar10, cifar100 or imagenet16_120; test or valid; 12 (one seed) or 200
-    (mean over seeds). Others are passed over. Rows may come in any order and be fewer than 15,625.
+    (mean over seeds). Others are passed over. Rows may come in any order and be fewer than 15,625; a repeated one has
+    to be equal.
 
     Raises:
-        ValueError: naming the row or column that is wrong.
+        ValueError: naming the row or column that is wrong, also one of which all values are at most 1 percent.
     """
     found, rows, checksum = read_csv(path)
     names = [name for name in found if _CSV_COLUMN.fullmatch(name)]
     if "arch" not in found or not names:
-        raise ValueError(f"{path} lacks a column 'arch', or columns like 'cifar10_test_200': it has {list(found)}")
-    values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
+        raise ValueError(
+            f"{path} lacks a column 'arch', or columns like 'cifar10_test_200': it has {shorten(', '.join(found))}"
+        )
+    percent = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
     for line, row in enumerate(rows, start=2):
-        try:
-            values[:, _index(row["arch"])] = [float(row[name]) / 100 if row[name] else np.nan for name in names]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from error
+        with reading(f"{path}, line {line}"):
+            fill_row(percent, _index(row["arch"]), [parse_number(row[name], name, 0, 100) for name in names])
+    for name, values in zip(names, percent, strict=True):
+        if np.nanmax(values, initial=-np.inf) <= 1 and not np.isnan(values).all():
+            raise ValueError(f"{path}: no value of column {name} is above 1: fractions, where percent are needed")
     columns = {
-        f"{name}_{'mean' if name.endswith('_200') else 'single'}": v for name, v in zip(names, values, strict=True)
+        f"{name}_{'mean' if name.endswith('_200') else 'single'}": values / 100
+        for name, values in zip(names, percent, strict=True)
     }
     return TabularBenchmark(columns, "nasbench201", pathlib.Path(path).name, f"CSV {pathlib.Path(path).name}", checksum)
 
@@ -86,17 +94,29 @@ def from_analog_nasbench(path: str | os.PathLike[str] | None = None) -> TabularB
         if spec is None or not spec.submodule_search_locations:
             raise FileNotFoundError("benchmark analog needs the package analog-nasbench: pip install analog-nasbench")
         path = pathlib.Path(spec.submodule_search_locations[0]) / "data.anb"
-    with open(path, "rb") as file:
-        table = safe_pickle.load(file, str(path), _ANALOG_RECORDS)
     values = np.full(NUM_ARCHS, np.nan, np.float32)
-    try:
+    with reading(f"{path} is not the table of analog-nasbench"):
+        with open_regular(path) as file:
+            table = safe_pickle.load(file, "it", _ANALOG_RECORDS)
         for ops, record in table.items():
+            if len(ops) != len(_ANALOG_EDGES):
+                raise ValueError(f"a cell has {len(ops)} operations, {len(_ANALOG_EDGES)} are needed")
             arch = np.array([OPS.index(_ANALOG_OPS[ops[edge]]) for edge in _ANALOG_EDGES])
-            values[int(to_index(arch))] = record.baseline_accuracy / 100
-    except (AttributeError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is not the table of analog-nasbench: {error}") from error
+            values[int(to_index(arch))] = _percent(record.baseline_accuracy) / 100
     columns = {"cifar10_test_unstated_single": values}
     return TabularBenchmark(columns, "nasbench201", "analog", "analog-nasbench, baseline_accuracy", files.sha256(path))
+
+
+def _percent(value: Any) -> float:
+    """An accuracy of a pickle."""
+    if not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"an accuracy is {_name(value)}: allowed are 0 to 100 percent")
+    return float(value)
+
+
+def _name(value: Any) -> str:
+    """What stands in a pickle in the place of a number or a text, for messages."""
+    return shorten(repr(value)) if isinstance(value, str | float) else f"a {type(value).__name__}"
 
 
 def from_nats(path: str | os.PathLike[str]) -> TabularBenchmark:
@@ -109,50 +129,58 @@ def from_nats(path: str | os.PathLike[str]) -> TabularBenchmark:
     Raises:
         ValueError: if a file is damaged, asks for other classes than plain data, or does not belong at its index.
     """
+    path = pathlib.Path(path)
     columns: dict[str, np.ndarray] = {}
     digest = hashlib.sha256()
-    archs = [encode(arch) for arch in from_index(np.arange(NUM_ARCHS))]
-    for name, data in _nats_files(pathlib.Path(path)):
+    for name, data in _nats_files(path):
         digest.update(name.encode() + hashlib.sha256(data).digest())
-        try:
-            index, records = int(name[:6]), safe_pickle.load(io.BytesIO(bz2.decompress(data)), name)
-            for key, value in _nats_values(records, archs[index]):
+        with reading(f"{path}, {name}"):
+            index = int(name[:6])
+            records = safe_pickle.load(io.BytesIO(decompress(data, safe_pickle.MAX_BYTES)), name)
+            for key, value in _nats_values(records, encode(from_index(index))):
                 columns.setdefault(key, np.full(NUM_ARCHS, np.nan, np.float32))[index] = value
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"{path}, {name}: {error}") from error
     if not columns:
         raise ValueError(f"{path} holds no NATS-Bench file like 000000.pickle.pbz2")
-    source = f"NATS-Bench archive {pathlib.Path(path).name}"
+    source = f"NATS-Bench archive {path.name}"
     return TabularBenchmark(dict(sorted(columns.items())), "nasbench201", "nats", source, digest.hexdigest())
 
 
 def _nats_files(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
     """(name, contents) of the archive's files of architectures, in order of their names."""
-    pattern = re.compile(r"\d{6}\.pickle\.pbz2")
     if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if pattern.fullmatch(file.name):
-                yield file.name, file.read_bytes()
+        for name in sorted(name for name in os.listdir(path) if _NATS_FILE.fullmatch(name)):
+            with reading(f"{path}, {name}"), open_regular(path / name) as file:
+                data = read_bytes(file, _MAX_FILE)
+            yield name, data
         return
-    with tarfile.open(path) as tar:
-        for member in sorted(tar.getmembers(), key=lambda m: m.name):
-            name = pathlib.PurePosixPath(member.name).name
-            if member.isfile() and pattern.fullmatch(name):
-                yield name, tar.extractfile(member).read()  # type: ignore[union-attr]
+    with contextlib.ExitStack() as stack:
+        with reading(f"{path} is not a tar archive"):
+            tar = stack.enter_context(open_regular(path))
+            found = [(pathlib.PurePosixPath(member.path).name, member) for member in tar_files.members(tar)]
+            found = sorted((name, member) for name, member in found if _NATS_FILE.fullmatch(name))
+            if len(dict(found)) < len(found):
+                raise ValueError("it holds two files of one architecture")
+        for name, member in found:
+            with reading(f"{path}, {name}"):
+                tar.seek(member.start)
+                data = read_bytes(io.BytesIO(tar.read(min(member.size, _MAX_FILE + 1))), _MAX_FILE)
+            yield name, data
 
 
 def _nats_values(records: Any, arch: str) -> Iterable[tuple[str, float]]:
     """(column, accuracy as a fraction) of one architecture's records."""
     for epochs, state in records.items():
+        if epochs not in _NATS_EPOCHS:
+            raise ValueError(f"epochs are {_name(epochs)}: allowed are {', '.join(_NATS_EPOCHS)}")
         if state["arch_str"] != arch:
-            raise ValueError(f"it holds {state['arch_str']}, expected is {arch}")
+            raise ValueError(f"it holds {_name(state['arch_str'])}, expected is {arch}")
         for (dataset, split), column in _NATS_SETS.items():
             found = []
             for seed in state["dataset_seed"].get(dataset, ()):
                 run = state["all_results"][dataset, seed]
                 last = f"{split}@{run['epochs'] - 1}"
                 if last in run["eval_acc1es"]:
-                    found.append((seed, run["eval_acc1es"][last] / 100))
+                    found.append((seed, _percent(run["eval_acc1es"][last]) / 100))
             yield from ((f"{column}_{epochs}_seed{seed}", value) for seed, value in found if seed in _NATS_SEEDS)
             if found:
                 yield f"{column}_{epochs}_mean", sum(value for _, value in found) / len(found)

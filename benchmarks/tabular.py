@@ -1,24 +1,33 @@
 """A table of trained architectures: named columns of one value per architecture, with where they come from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import csv
 import dataclasses
-import gzip
 import hashlib
 import io
 import json
 import os
-import pathlib
+import re
 from typing import Any, NamedTuple
-import zipfile
-import zlib
 
 import jax
 import numpy as np
 
-from zsnas_jax.storage import files
+from zsnas_jax.search_spaces import nasbench101, nasbench201
+from zsnas_jax.storage import arrays, files
+from zsnas_jax.storage.reading import decompress, open_regular, read_bytes, reading, shorten
 
 FORMAT = 1
+MAX_TEXT = 1 << 28
+"""Longest CSV that is read, in bytes; all of NAS-Bench-101 has about 90 MB."""
+_MAX_FIELDS = 1 << 24
+_MAX_ARRAY, _MAX_COLUMNS = 1 << 24, 1 << 10
+_NUM_ARCHS = {"nasbench101": nasbench101.NUM_ARCHS, "nasbench201": nasbench201.NUM_ARCHS}
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MAX_DIGITS = 40
+_LARGEST = float(np.finfo(np.float32).max)
+_ACCURACY = re.compile(r"[a-z0-9_]+_(test|valid)_.*")
+"""Columns of accuracies, among those of a `TabularBenchmark`."""
 
 
 class CsvFile(NamedTuple):
@@ -30,19 +39,71 @@ class CsvFile(NamedTuple):
 
 
 def read_csv(path: str | os.PathLike[str]) -> CsvFile:
-    """A CSV, plain or gzipped.
+    """A CSV in UTF-8, plain or gzipped, with or without a byte order mark, whatever ends its lines.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no text.
+        ValueError: if it is no such file, is larger than `MAX_TEXT`, or a row has another number of fields than the
+            first, which names the columns.
     """
-    data = pathlib.Path(path).read_bytes()
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV file: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    return CsvFile(tuple(reader.fieldnames or ()), list(reader), hashlib.sha256(data).hexdigest())
+    with reading(f"{path} is not a CSV file"):
+        with open_regular(path) as file:
+            data = read_bytes(file, MAX_TEXT)
+        text = decompress(data, MAX_TEXT).decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has NUL characters: UTF-8 is needed")
+        names, *rows = _split(text)
+        checksum = hashlib.sha256(data).hexdigest()
+    return CsvFile(tuple(names), [dict(zip(names, row, strict=True)) for row in rows], checksum)
+
+
+def _split(text: str) -> list[list[str]]:
+    """The fields of every line."""
+    rows: list[list[str]] = []
+    num_fields, ended = 0, 0
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline=None), strict=True), start=1):
+        if not row:
+            ended = ended or number
+            continue
+        if ended:
+            raise ValueError(f"line {ended} is empty")
+        if any("\n" in field for field in row):
+            raise ValueError(f"line {number} has a field of several lines")
+        if rows and len(row) != len(rows[0]):
+            raise ValueError(f"line {number} has {len(row)} fields, the first has {len(rows[0])}")
+        if (num_fields := num_fields + len(row)) > _MAX_FIELDS:
+            raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
+        rows.append(row)
+    if not rows:
+        raise ValueError("it is empty")
+    if len(set(rows[0])) != len(rows[0]):
+        raise ValueError(f"two columns have one name: {shorten(', '.join(rows[0]))}")
+    return rows
+
+
+def parse_number(text: str, name: str, low: float = -_LARGEST, high: float = _LARGEST) -> float:
+    """The number in a field of a column of that name; NaN where there is none.
+
+    Raises:
+        ValueError: if it is no finite number, or not within the bounds.
+    """
+    if not text:
+        return np.nan
+    if len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text.strip()) or not low <= (value := float(text)) <= high:
+        raise ValueError(f"{name} is {shorten(text)!r}: allowed are numbers from {low:g} to {high:g}")
+    return value
+
+
+def fill_row(values: np.ndarray, index: int, row: Sequence[float]) -> None:
+    """Puts a row into float32[P, A] at an architecture, which may have it already.
+
+    Raises:
+        ValueError: if the architecture has other values.
+    """
+    new, old = np.asarray(row, np.float32), values[:, index]
+    if not (np.isnan(old).all() or np.array_equal(old, new, equal_nan=True)):
+        raise ValueError("its architecture stands in an earlier line with other values")
+    values[:, index] = new
 
 
 @jax.tree_util.register_dataclass
@@ -110,14 +171,33 @@ def load(path: str | os.PathLike[str]) -> TabularBenchmark:
     """Reads what `TabularBenchmark.save` wrote.
 
     Raises:
-        ValueError: if the file is something else.
+        ValueError: if the file is something else, or holds what no table of the space does.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            header = json.loads(str(arrays["header"]))
-            columns = {key.removeprefix("column/"): arrays[key] for key in arrays if key.startswith("column/")}
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a benchmark .npz: {error}") from error
-    if header.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is a benchmark of another format: {FORMAT} is needed")
-    return TabularBenchmark(columns, **header)
+    with reading(f"{path} is not a benchmark .npz"), arrays.open_npz(path) as archive:
+        header = json.loads(str(arrays.read(archive, "header", _MAX_ARRAY)))
+        if header.pop("format", None) != FORMAT:
+            raise ValueError(f"it is of another format: {FORMAT} is needed")
+        names = [name for name in arrays.names(archive) if name.startswith("column/")]
+        if len(names) > _MAX_COLUMNS:
+            raise ValueError(f"it has {len(names)} columns, allowed are at most {_MAX_COLUMNS}")
+        columns = {name.removeprefix("column/"): arrays.read(archive, name, _MAX_ARRAY) for name in names}
+        table = TabularBenchmark(columns, **header)
+        _check(table)
+    return table
+
+
+def _check(table: TabularBenchmark) -> None:
+    """Raises ValueError if a table is not one."""
+    for name in ("name", "space", "source", "checksum"):
+        if not isinstance(value := getattr(table, name), str):
+            raise ValueError(f"its {name} is a {type(value).__name__}, no text")
+    if not table.columns:
+        raise ValueError("it has no columns")
+    first = len(next(iter(table.columns.values())))
+    for name, values in table.columns.items():
+        if values.dtype != np.float32 or values.shape != (_NUM_ARCHS.get(table.space, first),):
+            raise ValueError(
+                f"column {shorten(name)} is {values.dtype}{list(values.shape)}: not float32 of each architecture"
+            )
+        if _ACCURACY.fullmatch(name) and np.any((values < 0) | (values > 1)):
+            raise ValueError(f"column {shorten(name)} has values outside 0 to 1, which accuracies are not")

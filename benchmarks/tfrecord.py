@@ -11,13 +11,17 @@ import struct
 
 import numpy as np
 
+from zsnas_jax.storage.reading import open_regular, reading
+
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 _ONES = np.uint32(0xFFFFFFFF)
 _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _LENGTH = 8
 _BUFFER = 1 << 22
 MAX_BYTES = 1 << 14
-"""Longest record that is read: checksums are computed side by side, so that long ones would take much memory."""
+"""Longest record that is read; one of NAS-Bench-101 has about 700 bytes."""
+_SIDE_BY_SIDE = 1 << 24
+"""Most bytes, with what fills them up to one length, of messages whose checksums are computed together."""
 
 
 @functools.cache
@@ -39,6 +43,9 @@ def masked_crc32c(messages: Sequence[bytes]) -> np.ndarray:
     """
     lengths = np.array([len(message) for message in messages], np.int64)
     longest = int(lengths.max(initial=0))
+    if len(messages) > 1 and len(messages) * longest > _SIDE_BY_SIDE:
+        half = len(messages) // 2
+        return np.concatenate([masked_crc32c(messages[:half]), masked_crc32c(messages[half:])])
     starts = longest - lengths
     padded = np.zeros((len(messages), longest), np.uint8)
     padded[np.arange(longest) >= starts[:, None]] = np.frombuffer(b"".join(messages), np.uint8)
@@ -57,10 +64,13 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[list[bytes]]:
     """The records of a TFRecord file, in lists of a few megabytes.
 
     Raises:
-        ValueError: if a checksum is wrong, a record is longer than `MAX_BYTES`, or the file ends within one; the
-            message numbers it, from 0.
+        ValueError: if it is not a regular file, a checksum is wrong, a record is longer than `MAX_BYTES`, or the file
+            ends within one; the message numbers it, from 0.
+        OSError: if it cannot be opened.
     """
-    with open(path, "rb") as file:
+    with reading(str(path)):
+        opened = open_regular(path)
+    with opened as file:
         number, rest = 0, b""
         while data := file.read(_BUFFER):
             buffer = rest + data

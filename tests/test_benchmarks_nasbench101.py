@@ -238,8 +238,8 @@ def test_a_csv_may_be_short_and_have_gaps(tmp_path):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (f"{HEADER}x,0,0.1,0.9,010001000,in-mp-out\n".encode(), "line 2: index 0, but the cell has"),
-        (f"{HEADER}x,,0.1,0.9,010001000,in-mp-out\n".encode(), "line 2: invalid literal"),
+        (f"{HEADER}x,0,0.1,0.9,010001000,in-mp-out\n".encode(), "line 2: index '0', but the cell has"),
+        (f"{HEADER}x,,0.1,0.9,010001000,in-mp-out\n".encode(), "line 2: index '', but the cell has"),
         (f"{HEADER}x,0,0.1,0.9,010000000,in-mp-out\n".encode(), "line 2: bad architecture .* no path joins"),
         (b"adjacency,ops,accuracy\n", "lacks columns adjacency, ops, or one of val4"),
         (b"adjacency,ops,val4\n\xff", "is not a CSV file"),

@@ -46,8 +46,8 @@ def test_another_implementation_is_compared_by_rank_over_common_cells(tmp_path):
     ("text", "message"),
     [
         ("arch,zen\n", r"bad\.csv lacks a column 'index', or one of epe_nas.*: it has arch, zen"),
-        ("index,zen\n20000,1\n", r"bad\.csv, line 2: index 20000 is out of range: allowed are 0 to 15624"),
-        ("index,zen\n3,1\n4,high\n", r"bad\.csv, line 3: could not convert string to float: 'high'"),
+        ("index,zen\n20000,1\n", r"bad\.csv, line 2: index is '20000': allowed are numbers from 0 to 15624"),
+        ("index,zen\n3,1\n4,high\n", r"bad\.csv, line 3: zen is 'high': allowed are numbers from -3.4"),
     ],
 )
 def test_a_bad_file_of_values_is_refused(text, message, tmp_path):
@@ -101,12 +101,12 @@ def test_the_binary_compares_a_folder_and_leaves_it_as_it_is(tmp_path, monkeypat
 def test_the_binary_refuses_in_one_line(tmp_path, monkeypatch):
     with ResultStore(tmp_path / "run", {"space": "nasbench101"}):
         pass
-    truth = dataclasses.replace(scores201(), space="nasbench101")
+    truth = dataclasses.replace(scores201(), space="elsewhere")
     truth.save(tmp_path / "other.npz")
     cases = [
         ({"suite_zero": None}, "no values of NAS-Bench-Suite-Zero are given"),
         ({"store": str(tmp_path / "run")}, "run is of space 'nasbench101': needed is nasbench201"),
-        ({"scores": str(tmp_path / "other.npz")}, "is of space nasbench101: needed is nasbench201"),
+        ({"scores": str(tmp_path / "other.npz")}, "is of space elsewhere: needed is nasbench201"),
         ({"scores": "nothing"}, "unknown benchmark 'nothing'"),
         ({"store": str(tmp_path / "none")}, "does not exist"),
     ]

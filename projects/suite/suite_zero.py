@@ -7,8 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from zsnas_jax.benchmarks.tabular import TabularBenchmark, read_csv
+from zsnas_jax.benchmarks.tabular import TabularBenchmark, fill_row, parse_number, read_csv
 from zsnas_jax.search_spaces.nasbench201 import NUM_ARCHS
+from zsnas_jax.storage.reading import reading, shorten
 
 PROXIES: Mapping[str, str] = MappingProxyType(
     {
@@ -35,7 +36,8 @@ def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
     """A CSV, plain or gzipped, with a column `index` (published order) and one a proxy, named as in `PROXIES`.
 
     Args:
-        path: the file. Other columns are passed over; rows may come in any order and be fewer than 15,625.
+        path: the file. Other columns are passed over; rows may come in any order and be fewer than 15,625;
+            a repeated one has to be equal.
 
     Returns:
         A column a proxy, under our name; NaN where a cell is not there, -inf where its value is -1e8: failed.
@@ -51,15 +53,16 @@ def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
         raise FileNotFoundError(f"suite_zero file {path} does not exist") from error
     names = [name for name in found if name in PROXIES]
     if "index" not in found or not names:
-        raise ValueError(f"{path} lacks a column 'index', or one of {', '.join(PROXIES)}: it has {', '.join(found)}")
+        raise ValueError(
+            f"{path} lacks a column 'index', or one of {', '.join(PROXIES)}: it has {shorten(', '.join(found))}"
+        )
     values = np.full((len(names), NUM_ARCHS), np.nan, np.float32)
     for number, row in enumerate(rows, start=2):
-        try:
-            if not 0 <= (index := int(row["index"])) < NUM_ARCHS:
-                raise ValueError(f"index {index} is out of range: allowed are 0 to {NUM_ARCHS - 1}")
-            values[:, index] = [float(row[name]) if row[name] else np.nan for name in names]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
+        with reading(f"{path}, line {number}"):
+            index = parse_number(row["index"], "index", 0, NUM_ARCHS - 1)
+            if not index.is_integer():
+                raise ValueError(f"index is {shorten(row['index'])!r}: allowed are 0 to {NUM_ARCHS - 1}")
+            fill_row(values, int(index), [parse_number(row[name], name) for name in names])
     values[values == np.float32(_FAILED)] = -np.inf
     columns = {PROXIES[name]: column for name, column in zip(names, values, strict=True)}
     source = f"NAS-Bench-Suite-Zero, CSV {path.name}"

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.reports import diagnostics, documents, metrics, plots
 from zsnas_jax.reports.diagnostics import ByConvolutions
 from zsnas_jax.storage import files
+from zsnas_jax.storage.reading import shorten
 from zsnas_jax.votes import Vote
 
 TOP = 10
@@ -84,11 +86,19 @@ def _top(space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.nd
 
 
 class Truth(NamedTuple):
-    """Trained accuracy to compare with: a benchmark, one of its columns, its values float32[A]."""
+    """Trained accuracy to compare with.
+
+    Attributes:
+        benchmark: a table.
+        column: of it.
+        accuracy: float32[A].
+        warning: that it is of another data set than the pictures, or None.
+    """
 
     benchmark: TabularBenchmark
     column: str
     accuracy: np.ndarray
+    warning: str | None = None
 
 
 def find_truth(
@@ -101,7 +111,7 @@ def find_truth(
         column: name of a column or its beginning; None: the data set's test accuracy, else CIFAR-10's, else the first.
         space: the search space.
         archs: int32[A, G].
-        dataset: name of the data set.
+        dataset: name of the data set, or path of one; a path is taken to be of the data set that its name begins with.
 
     Raises:
         ValueError: if the benchmark is of another space, or lacks the column or an architecture.
@@ -112,7 +122,20 @@ def find_truth(
         guesses = (f"{dataset}_test_200_mean", "cifar10_test_200_mean")
         column = next((name for name in guesses if name in benchmark.columns), next(iter(benchmark.columns)))
     column = benchmark.resolve(column)
-    return Truth(benchmark, column, benchmark.lookup(column, space.to_index(archs)))
+    accuracy = benchmark.lookup(column, space.to_index(archs))
+    return Truth(benchmark, column, accuracy, _warn_of_another(dataset, benchmark, column))
+
+
+def _warn_of_another(dataset: str, benchmark: TabularBenchmark, column: str) -> str | None:
+    """That pictures are not of the data set whose accuracies a column holds; None where they are, or are noise."""
+    found = re.match(r"([a-z0-9_]+?)(split)?_(test|valid)_", column)
+    pictures = pathlib.Path(dataset).stem
+    if dataset == "noise" or not found or re.match(rf"{found[1]}(?![a-z0-9])", pictures):
+        return None
+    return (
+        f"pictures of {shorten(pictures)} are compared with accuracies of {found[1]}, column {column} of "
+        f"{benchmark.name}: --benchmark_column names another"
+    )
 
 
 def _count_convolutions(space: SearchSpace, archs: np.ndarray) -> np.ndarray | None:
@@ -183,6 +206,7 @@ def make_report(
             "source": truth.benchmark.source,
             "sha256": truth.benchmark.checksum,
             "best_accuracy": float(truth.accuracy.max()),
+            "warning": truth.warning,
         }
     for name, values in scores.items():
         entry = describe(scored_by[name]) | _count_undefined(scored_by[name], values, failures.get(name, {}))
@@ -238,6 +262,8 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(
             f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %"
         )
+        if truth["warning"]:
+            lines.append(f"warning: {truth['warning']}")
     votes = [name for name, entry in report["proxies"].items() if "experts" in entry["settings"]]
     for name in votes or list(report["proxies"])[:1]:
         lines += [f"\nbest by {name}:", _top_text(report["proxies"][name]["top"])]

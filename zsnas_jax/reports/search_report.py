@@ -158,6 +158,7 @@ def make_report(
             "source": truth.benchmark.source,
             "sha256": truth.benchmark.checksum,
             "optimum": optimum,
+            "warning": truth.warning,
         }
     return made
 
@@ -270,6 +271,8 @@ def as_text(made: Mapping[str, Any]) -> str:
     if made["benchmark"]:
         truth, optimum = made["benchmark"], made["benchmark"]["optimum"]
         lines.append(f"\naccuracy: {truth['column']} of {truth['name']}")
+        if truth["warning"]:
+            lines.append(f"warning: {truth['warning']}")
         if made["num_seeds"] == 1 and best["regret"] is not None:
             lines.append(f"regret: {100 * best['regret']:.2f} %")
         elif made["num_seeds"] > 1:

@@ -17,12 +17,14 @@ class Truth(NamedTuple):
         column: of it.
         accuracy: float32[A], NaN where it is unknown.
         is_allowed: which architectures the search may find, bool[A]; None: all.
+        warning: that it is of another data set than the pictures, or None.
     """
 
     benchmark: TabularBenchmark
     column: str
     accuracy: np.ndarray
     is_allowed: np.ndarray | None = None
+    warning: str | None = None
 
     @property
     def best(self) -> int:
@@ -80,8 +82,8 @@ def find_truth(
             architecture.
     """
     nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
-    name = score_report.find_truth(benchmark, column, space, nothing, dataset).column
+    _, name, _, warning = score_report.find_truth(benchmark, column, space, nothing, dataset)
     accuracy = np.asarray(benchmark.columns[name])
     if np.isnan(accuracy if is_allowed is None else accuracy[is_allowed]).all():
         raise ValueError(f"column {name} of benchmark {benchmark.name} holds no value of what may be found")
-    return Truth(benchmark, name, accuracy, is_allowed)
+    return Truth(benchmark, name, accuracy, is_allowed, warning)

@@ -65,7 +65,7 @@ def make_report(
     if truth:
         accuracy = float(truth.accuracy[0])
         known = accuracy if math.isfinite(accuracy) else None
-        table = {"name": truth.benchmark.name, "column": truth.column, "accuracy": known}
+        table = {"name": truth.benchmark.name, "column": truth.column, "accuracy": known, "warning": truth.warning}
     loss = last.get("test_loss")
     return {
         "arch": settings["arch"],
@@ -99,6 +99,8 @@ def as_text(made: Mapping[str, Any]) -> str:
     if made["benchmark"]:
         table = made["benchmark"]
         shown["by the table"] = f"{percent(table['accuracy'])}, {table['column']} of {table['name']}"
+        if table["warning"]:
+            shown["warning"] = table["warning"]
     return "\n" + tabulate(list(shown.items()), tablefmt="plain", disable_numparse=True)
 
 

@@ -1,5 +1,7 @@
 """Which architectures of a space a user means. A = architectures, G = genes of each."""
 
+from collections.abc import Iterator
+import io
 import pathlib
 
 import jax
@@ -7,6 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
+from zsnas_jax.storage.reading import open_regular, read_bytes, reading, shorten
+
+MAX_RANDOM = 1_000_000
+"""Most architectures that are drawn from a space without a published order."""
+_MAX_FILE = 1 << 28
+_MAX_LINE = 1000
+_SHOWN = 60
 
 
 def select_archs(space: SearchSpace, text: str, seed: int = 0, *, has_limits: bool = False) -> np.ndarray:
@@ -25,7 +34,7 @@ def select_archs(space: SearchSpace, text: str, seed: int = 0, *, has_limits: bo
     archs = _select(space, text, seed, has_limits)
     kept = archs[_within(space, archs)] if has_limits else archs
     if not len(kept):
-        raise ValueError(f"archs {text!r}: none of them keeps to the limits")
+        raise ValueError(f"archs {shorten(text)!r}: none of them keeps to the limits")
     return kept
 
 
@@ -36,34 +45,56 @@ def _within(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
 def _select(space: SearchSpace, text: str, seed: int, has_limits: bool) -> np.ndarray:
     """`select_archs`, within limits only where they are drawn."""
     allowed = "allowed are all, START:STOP, random:COUNT or the path of a file of architecture strings"
-    total = space.num_archs
+    refuse, total = f"archs {shorten(text)!r}", space.num_archs
     start, colon, stop = text.partition(":")
-    by_index = text == "all" or (colon and start.isdigit() and stop.isdigit())
+    by_index = text == "all" or (colon and _is_number(start) and _is_number(stop))
     if by_index and not (total and space.from_index):
-        raise ValueError(f"archs {text!r}: space {space.name} has no published order, use random:COUNT or a file")
+        raise ValueError(f"{refuse}: space {space.name} has no published order, use random:COUNT or a file")
     if text == "all" and total and space.from_index:
         return np.asarray(space.from_index(np.arange(total)))
-    if colon and start == "random" and stop.isdigit():
-        if not 1 <= int(stop) <= (total or int(stop)):
-            raise ValueError(f"archs {text!r}: COUNT must lie between 1 and {total}")
+    if colon and start == "random" and _is_number(stop):
+        if len(stop) > len(str(MAX_RANDOM)) or not 1 <= int(stop) <= (total or MAX_RANDOM):
+            raise ValueError(f"{refuse}: COUNT must lie between 1 and {total or MAX_RANDOM}")
         return _random_archs(space, int(stop), seed, has_limits)
-    if colon and start.isdigit() and stop.isdigit() and total and space.from_index:
-        if not int(start) < int(stop) <= total:
-            raise ValueError(f"archs {text!r}: needed is 0 <= START < STOP <= {total}")
+    if by_index and total and space.from_index:
+        if max(len(start), len(stop)) > len(str(total)) or not int(start) < int(stop) <= total:
+            raise ValueError(f"{refuse}: needed is 0 <= START < STOP <= {total}")
         return np.asarray(space.from_index(np.arange(int(start), int(stop))))
-    if not pathlib.Path(text).is_file():
-        raise ValueError(f"archs {text!r} is neither a file nor a selection: {allowed}")
-    lines = pathlib.Path(text).read_text(encoding="utf-8").split("\n")
-    archs = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                archs.append(np.asarray(space.decode(line.strip())))
-            except ValueError as error:
-                raise ValueError(f"{text}, line {number}: {error}") from error
+    with reading(refuse):
+        is_there = pathlib.Path(text).exists()
+    if not is_there:
+        raise ValueError(f"{refuse} is neither a file nor a selection: {allowed}")
+    archs = list(_read_archs(space, pathlib.Path(text)))
     if not archs:
         raise ValueError(f"{text} holds no architecture: {allowed}")
     return np.stack(list({space.encode(arch): arch for arch in archs}.values()))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _read_archs(space: SearchSpace, path: pathlib.Path) -> Iterator[np.ndarray]:
+    """The architectures of a file with one string a line, in UTF-8, with or without a byte order mark."""
+    with reading(f"{path} is not a file of architecture strings"):
+        with open_regular(path) as file:
+            text = read_bytes(file, _MAX_FILE).decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it has NUL characters: UTF-8 is needed")
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if string := line.strip():
+            with reading(f"{path}, line {number}"):
+                yield _decode(space, string)
+
+
+def _decode(space: SearchSpace, string: str) -> np.ndarray:
+    """`space.decode`, whose message repeats the whole string."""
+    if len(string) > _MAX_LINE:
+        raise ValueError(f"it has {len(string):,} characters, allowed are at most {_MAX_LINE:,}")
+    try:
+        return np.asarray(space.decode(string))
+    except ValueError as error:
+        raise ValueError(str(error).replace(repr(string), repr(shorten(string, _SHOWN)))) from error
 
 
 def _random_archs(space: SearchSpace, count: int, seed: int, has_limits: bool) -> np.ndarray:
