@@ -74,9 +74,9 @@ setuptools.setup(
     },
     entry_points={
         "console_scripts": [
-            "score_main = zsnas_jax.score_main:cli",
-            "search_main = zsnas_jax.search_main:cli",
-            "train_main = zsnas_jax.train_main:cli",
+            "score_main = zsnas_jax.command:score_main",
+            "search_main = zsnas_jax.command:search_main",
+            "train_main = zsnas_jax.command:train_main",
         ]
     },
     zip_safe=False,

@@ -18,7 +18,7 @@ from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage.store import ResultStore
 
 DEFAULTS = {
-    "table": ["2"], "num_architectures": 20, "batch_size": 4, "seed": 0, "cifar10": "noise", "cifar100": "noise",
+    "table": ["2"], "num_architectures": 20, "batch_size": 4, "candidates_per_step": 1, "seed": 0, "cifar10": "noise", "cifar100": "noise",
     "imagenet16_120": "noise", "slow": False, "data_dir": None, "num_seeds": 3, "live_reports": [],
     "nasbench101": None, "nasbench101_valid": None, "benchmark": "auto", "scores": "nasbench201_scores",
 }  # fmt: skip
@@ -30,7 +30,7 @@ def tiny_space(monkeypatch):
     monkeypatch.setattr(search_spaces, "make_space", lambda name: tiny.space())
     monkeypatch.setattr(layout, "GROUPS", GROUPS)
     monkeypatch.setattr(flags, "configure", lambda: None)
-    monkeypatch.setattr(flags, "candidates_per_step", lambda: 1)
+    monkeypatch.setattr(flags, "num_together", lambda: 1)
 
 
 def main(monkeypatch, out, **given):
@@ -163,7 +163,8 @@ if deaths := int(os.environ.get("DIE_AFTER", 0)):
         if len(calls) == deaths:
             os.kill(os.getpid(), signal.SIGKILL)
     ResultStore.add = add_and_die
-reproduce_main.cli()
+from zsnas_jax import command
+command.run("projects.wrcor.reproduce_main")
 """
 
 

@@ -22,7 +22,7 @@ from zsnas_jax.runs import scores as run_scores
 DEFAULTS = {
     "table": [], "num_architectures": 100, "batch_size": 4, "seed": 0, "cifar10": "noise", "cifar100": "none",
     "imagenet16_120": "none", "slow": False, "data_dir": None, "num_seeds": 3,
-    "live_reports": [], "nasbench101_valid": None,
+    "live_reports": [], "nasbench101_valid": None, "candidates_per_step": 1,
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def main(monkeypatch, tables, out, **given):
     values = DEFAULTS | paths | {"out": str(out)} | given
     monkeypatch.setattr(reproduce_main, "FLAGS", Flags(**values))
     monkeypatch.setattr(flags, "configure", lambda: None)
-    monkeypatch.setattr(flags, "candidates_per_step", lambda: 1)
+    monkeypatch.setattr(flags, "num_together", lambda: 1)
     reproduce_main.main()
 
 

@@ -33,11 +33,11 @@ flags.configure = lambda: None
 for case in json.loads(os.environ["CASES"]):
     for name in absl_flags.FLAGS:
         absl_flags.FLAGS[name].unparse()
-    absl_flags.FLAGS(["score_main", *case])
     try:
+        absl_flags.FLAGS(["score_main", *case])
         score_main.main()
         print(json.dumps("no error"))
-    except (ValueError, OSError) as error:
+    except (absl_flags.Error, ValueError, OSError) as error:
         print(json.dumps(str(error)))
 """
 SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CACHE}"]
@@ -187,25 +187,28 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures):
 
 
 BAD = [
-    (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
+    (["--space=nb301"], "flag --space=nb301: allowed are nasbench201"),
     (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
     (["--proxies=swap:samples=2"], "proxy 'swap:samples=2': unknown setting 'samples': allowed are num_samples, mu"),
     (["--proxies=acor,acor"], "proxies acor, acor: acor is given twice"),
-    (["--programs=fast"], "unknown programs 'fast': allowed are auto, dispatched, chained, static"),
+    (["--programs=fast"], "flag --programs=fast: allowed are auto, dispatched, chained, static"),
     (["--programs=chained"], "programs 'chained': space nasbench201 offers dispatched, static"),
-    (["--weighting=cubic"], "unknown weighting 'cubic': allowed are none, linear, quad, expb2t, expt2b"),
-    (["--norm=rms"], "unknown norm 'rms': allowed are bn, ln, gn16"),
-    (["--mask_rate=1"], "mask_rate is 1.0: allowed are 0 to 1, 1 excluded"),
-    (["--activation=sine"], "unknown activation 'sine': allowed are relu, gelu, leaky_relu"),
+    (
+        ["--weighting=cubic", "--proxies=params"],
+        "flag --weighting=cubic: allowed are none, linear, quad, expb2t, expt2b",
+    ),
+    (["--norm=rms"], "flag --norm=rms: allowed are bn, ln, gn16"),
+    (["--mask_rate=1"], "flag --mask_rate=1: allowed are numbers from 0 to 1, 1 excluded"),
+    (["--activation=sine"], "flag --activation=sine: allowed are relu, gelu, leaky_relu"),
     (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
     (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
     (["--votes=wrcor+snip+wrcore"], "unknown proxy 'wrcore'"),
     (["--votes=wrcor+snip+wrcor:weighting=expb2t"], "experts 'wrcor,snip,wrcor': one is given twice"),
-    (["--votes=sjw", "--vote_method=borda"], "'borda'"),
-    (["--init=xavier"], "unknown init 'xavier': allowed are kaiming_uniform, kaiming_normal, normal, kaiming_fan_out"),
-    (["--batch_size=1"], "batch_size is 1: a correlation between samples needs at least 2"),
-    (["--repeats=0"], "repeats is 0: at least 1"),
-    (["--seed=-1"], "seed is -1: allowed are 0 to"),
+    (["--vote_method=borda"], "flag --vote_method=borda: allowed are copeland, rank_sum, comparator, z_score_sum"),
+    (["--init=xavier"], "flag --init=xavier: allowed are kaiming_uniform, kaiming_normal, normal, kaiming_fan_out"),
+    (["--batch_size=1"], "flag --batch_size=1: allowed are whole numbers from 2 to 65,536"),
+    (["--repeats=0"], "flag --repeats=0: allowed are whole numbers from 1 to 10,000"),
+    (["--seed=-1"], "flag --seed=-1: allowed are whole numbers from 0 to"),
     (["--archs=10:5"], "archs '10:5': needed is 0 <= START < STOP <= 15625"),
     (["--archs=0:20000"], "STOP <= 15625"),
     (["--archs=random:0"], "COUNT must lie between 1 and 15625"),
@@ -226,7 +229,7 @@ BAD = [
         ["--benchmark_column=svhn"],
         "column 'svhn' is not in benchmark analog: allowed are cifar10_test_unstated_single",
     ),
-    (["--candidates_per_step=-2"], "candidates_per_step is -2: at least 1"),
+    (["--candidates_per_step=-2"], "flag --candidates_per_step=-2: allowed are whole numbers from 1 to 1,024"),
     (["--out=small.npz"], "cannot make the results folder small.npz: File exists"),
 ]
 
@@ -246,13 +249,6 @@ def test_bad_input_ends_in_one_clear_line(pictures, tmp_path):
         assert code == 1, err
         assert message in err and err.startswith("score_main: error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_help_lists_the_flags(tmp_path):
-    _, out, err = run("--help", cwd=tmp_path)
-    for flag in ("--archs:", "--proxies:", "--dataset:", "--[no]resample:", "--out:", "--[no]share_isomorphic:"):
-        assert flag in out + err
-    assert "goes on where it was" in out + err
 
 
 def test_more_random_cells_contain_the_fewer():

@@ -210,11 +210,6 @@ def test_a_folder_in_use_is_refused(trained, folder):
     assert code == 1 and "trained is in use by another process" in err
 
 
-def test_help_shows_the_flags_of_recipes(folder):
-    _, out, _ = run("--help", cwd=folder)
-    assert "--label_smoothing" in out and "published recipe" in out
-
-
 SHARED = """
 import dataclasses, jax, numpy as np, optax
 jax.config.update("jax_num_cpu_devices", 2)

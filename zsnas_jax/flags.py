@@ -1,18 +1,18 @@
 """Command-line flags that binaries share, defined once: two binaries that define one flag collide."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 import hashlib
 import importlib.util
 import json
 import os
 import pathlib
-import sys
 from typing import Any
 
 from absl import app, flags, logging
 import jax
 
-from zsnas_jax import benchmarks
+from zsnas_jax import arguments, benchmarks
+from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import DATASETS
 from zsnas_jax.nn.initializers import INITIALIZERS
@@ -22,70 +22,112 @@ from zsnas_jax.scoring import PROGRAMS
 from zsnas_jax.search_spaces import SPACES
 
 FLAGS = flags.FLAGS
+
+NETWORK = Subject("Networks")
+DATA = Subject("Pictures")
+SCORES = Subject("Scores")
+TRUTH = Subject("Trained accuracy")
+RUN = Subject("The run and its results")
+
+NUM_DEVICES = Range(0, 128)
+_SIZE = Range(0.0, 1e18, without=(0,))
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
 _LARGE_SPACES = ("nasbench101",)  # one network keeps all cores busy, and two would take 7.6 GiB instead of 4.5
+_BYTES_PER_PIXEL = {"nasbench201": 2_500, "nasbench101": 47_000}
+"""Of a picture's, while its network is scored under WRCor on a CPU: measured, activations and gradients included."""
+_NOISE_SIZE = 32
+"""Pixels along a side."""
 
 
 def define_common_flags() -> None:
     """The flags of every binary: data, seed, ground truth, where the work and its results go."""
-    flags.DEFINE_string("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
-    flags.DEFINE_integer("seed", 0, "Seed of weights, batches and random selections.")
-    flags.DEFINE_string(
+    DATA.path("data_dir", None, "Folder of the data sets (TFDS's, or CIFAR's binary archives).")
+    TRUTH.path(
         "benchmark",
         "auto",
         "Ground truth: analog, a path (csv, csv.gz, npz, archive), none, or auto (analog if installed).",
     )
-    flags.DEFINE_string("out", None, "Folder of the results; default results/ and a name made from the settings.")
-    flags.DEFINE_string(
-        "compilation_cache",
-        str(pathlib.Path.home() / ".cache" / "zsnas_jax" / "xla"),
-        "Compiled programs; empty: none kept.",
-    )
+    RUN.path("out", None, "Folder of the results; default results/ and a name made from the settings.")
+    RUN.whole("seed", 0, "Seed of weights, batches and random selections.", Range(0, 2**31 - 1))
+    cache = os.path.expanduser("~/.cache/zsnas_jax/xla")  # stays as it is where nobody knows a home folder
+    kept = "" if cache.startswith("~") else cache
+    RUN.path("compilation_cache", kept, "Folder of compiled programs; empty: none kept.", may_be_empty=True)
 
 
 def define_run_flags() -> None:
     """The flags of every binary that scores."""
+    DATA.whole("batch_size", 64, "Pictures in a batch.", Range(2, 65_536))
     define_common_flags()
-    flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
-    flags.DEFINE_integer("candidates_per_step", 1, "Architectures that a device scores at once (vmap).")
-    flags.DEFINE_integer(
-        "num_devices", 0, "CPU devices to share the work; 0: one a core, or one for large networks. Ignored on a GPU."
+    RUN.whole("candidates_per_step", 1, "Architectures that a device scores at once (vmap).", Range(1, 1024))
+    RUN.whole(
+        "num_devices",
+        0,
+        "CPU devices to share the work; 0: one a core, or one for large networks. Ignored on a GPU.",
+        NUM_DEVICES,
     )
 
 
 def define_network_flags(dataset: str) -> None:
     """The flags that say what is scored or trained, on what by default."""
-    flags.DEFINE_string("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
-    flags.DEFINE_string("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
-    flags.DEFINE_integer("num_classes", None, "Width of the logits; default that of the data set.")
-    flags.DEFINE_string("init", "kaiming_uniform", f"Initialisation: {', '.join(INITIALIZERS)}.")
-    flags.DEFINE_string("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
+    NETWORK.choice("space", "nasbench201", "Search space.", SPACES)
+    NETWORK.choice("init", "kaiming_uniform", "Initialisation.", INITIALIZERS)
+    DATA.path("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
+    DATA.whole("num_classes", None, "Width of the logits; default that of the data set.", Range(2, 22_000))
+    TRUTH.text("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
 
 
 def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
-    define_run_flags()
     define_network_flags("noise")
-    flags.DEFINE_list(
+    NETWORK.choice("norm", "bn", "In the place of batch norm; ln is NCD's NIR.", NORMS)
+    NETWORK.real(
+        "mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM.", Range(0, 1, without=(1,))
+    )
+    NETWORK.choice("activation", "relu", "Activation.", ACTIVATIONS)
+    NETWORK.real("flops_limit", None, "Only architectures of at most so many multiply-adds.", _SIZE)
+    NETWORK.real("params_limit", None, "Only architectures of at most so many parameters.", _SIZE)
+    SCORES.words(
         "proxies",
         ["wrcor"],
         "Proxies, separated by commas, each with settings of its own or without (wrcor,wrcor:weighting=none,"
         f"swap:num_samples=16,naswot:norm=ln), or all: {', '.join(PROXIES)}.",
     )
-    flags.DEFINE_bool("augment", False, "Flip and crop the pictures at random.")
-    flags.DEFINE_string(
-        "programs",
-        "auto",
-        f"How architectures share compiled programs: {', '.join(PROGRAMS)}; auto: as the space serves best.",
+    SCORES.choice("weighting", "expb2t", "Layer weights of WRCor.", WEIGHTINGS)
+    SCORES.whole("repeats", 1, "Initialisations that a score is the mean of.", Range(1, 10_000))
+    DATA.switch("augment", False, "Flip and crop the pictures at random.")
+    DATA.switch("resample", False, "Draw a new batch for every architecture and repeat.")
+    define_run_flags()
+    RUN.choice(
+        "programs", "auto", "How architectures share compiled programs; auto: as the space serves best.", PROGRAMS
     )
-    flags.DEFINE_string("norm", "bn", f"In the place of batch norm: {', '.join(NORMS)}; ln is NCD's NIR.")
-    flags.DEFINE_float("mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM, in [0, 1).")
-    flags.DEFINE_string("activation", "relu", f"Activation: {', '.join(ACTIVATIONS)}.")
-    flags.DEFINE_string("weighting", "expb2t", f"Layer weights of WRCor: {', '.join(WEIGHTINGS)}.")
-    flags.DEFINE_integer("repeats", 1, "Initialisations that a score is the mean of.")
-    flags.DEFINE_bool("resample", False, "Draw a new batch for every architecture and repeat.")
-    flags.DEFINE_float("flops_limit", None, "Only architectures of at most so many multiply-adds.")
-    flags.DEFINE_float("params_limit", None, "Only architectures of at most so many parameters.")
+
+
+def parse(argv: Sequence[str], description: str) -> bool:
+    """Reads a command line, or prints what --help shows.
+
+    Args:
+        argv: the program's name and its arguments.
+        description: what --help says above the flags.
+
+    Returns:
+        Whether there is work to do.
+
+    Raises:
+        ValueError: for an argument that is no flag, a flag that there is not, or a value that it does not allow.
+    """
+    logging.use_absl_handler()
+    for flag in FLAGS.get_flags_for_module(app):  # of absl's own way to run a binary, which this is not
+        delattr(FLAGS, flag.name)
+    arguments.define_help()
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    if FLAGS.help:
+        print(arguments.help_text(argv[0], description))
+    elif len(rest) > 1:
+        raise ValueError(f"unknown argument {rest[1]!r}: flags start with --, see {argv[0]} --help")
+    return not FLAGS.help
 
 
 def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:
@@ -93,6 +135,9 @@ def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:
 
     Args:
         most_cpu_devices: where --num_devices is 0.
+
+    Raises:
+        RuntimeError: if there is no device as the environment asks for.
     """
     if not FLAGS["verbosity"].present:  # or jax reports every backend, and TFDS every package, that a machine lacks
         logging.set_verbosity(logging.ERROR)
@@ -100,19 +145,42 @@ def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:
         jax.config.update("jax_compilation_cache_dir", FLAGS.compilation_cache)
         # Low, since a space whose networks are chains has thousands of small programs.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-    if FLAGS.num_devices < 0:
-        raise ValueError(f"num_devices is {FLAGS.num_devices}: allowed are 0 (one a core) and more")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         most = 1 if getattr(FLAGS, "space", "") in _LARGE_SPACES else most_cpu_devices
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices or min(cores, most))
+    try:
+        jax.devices()
+    except AssertionError as error:  # what jax has to say of JAX_PLATFORMS=cuda without a GPU
+        raise RuntimeError(f"JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS')!r}: there is none here") from error
 
 
-def candidates_per_step() -> int:
-    """The flag, checked before anything is written."""
-    if FLAGS.candidates_per_step < 1:
-        raise ValueError(f"candidates_per_step is {FLAGS.candidates_per_step}: at least 1 is needed")
-    return FLAGS.candidates_per_step
+def check_memory(space: str, image_size: int | None, batch_size: int, num_together: int = 1) -> None:
+    """Refuses a batch that this machine cannot hold, before anything is drawn; a GPU says so itself.
+
+    Args:
+        space: of the networks.
+        image_size: pixels along a side; None: those of noise.
+        batch_size: pictures of a network.
+        num_together: networks at a time.
+
+    Raises:
+        ValueError: naming what would be needed.
+    """
+    pixel = _BYTES_PER_PIXEL.get(space, 12)  # at least the picture itself
+    needed = batch_size * num_together * (image_size or _NOISE_SIZE) ** 2 * pixel
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there and jax.default_backend() == "cpu":
+        raise ValueError(
+            f"batch_size is {batch_size}: about {needed / 2**30:,.0f} GiB are needed for {num_together} networks at a "
+            f"time, this machine has {there / 2**30:,.0f}"
+        )
+
+
+def num_together() -> int:
+    """Networks that are scored at a time."""
+    count: int = FLAGS.candidates_per_step * jax.device_count()
+    return count
 
 
 def layer_options() -> LayerOptions:
@@ -138,36 +206,3 @@ def ground_truth(space: str) -> TabularBenchmark | None:
         print("no ground truth: pip install analog-nasbench, or give --benchmark a table")
         return None
     return benchmarks.from_analog_nasbench()
-
-
-def run(main: Callable[[], None], description: str) -> None:
-    """Runs a binary: what a user got wrong ends in one line on stderr and exit code 1.
-
-    With --verbosity=1 the traceback is shown as well.
-
-    Args:
-        main: reads the flags and does the work.
-        description: what --help says above the flags.
-    """
-    # absl's --help shows the docstring and the flags of the script alone, which as a console command has neither.
-    sys.modules["__main__"].__doc__ = description
-    for module in ("zsnas_jax.flags", main.__module__):
-        for flag in FLAGS.flags_by_module_dict().get(module, []):
-            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-
-    def guarded(argv: list[str]) -> Any:
-        program = pathlib.Path(argv[0]).stem
-        try:
-            if len(argv) > 1:
-                raise ValueError(f"unknown argument {argv[1]!r}: flags start with --, see {program} --help")
-            main()
-        except (ValueError, OSError, RuntimeError) as error:
-            if FLAGS.verbosity > 0:
-                raise
-            print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            print(f"\n{program}: stopped; the same command goes on from here", file=sys.stderr)
-            sys.exit(130)
-
-    app.run(guarded)

@@ -8,6 +8,11 @@ Stopped at any moment and started again with the same flags, it goes on where it
 also in --weighting, --norm, --mask_rate or --activation, share a results folder and have a column each.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("zsnas_jax.score_main")
+
 from collections.abc import Sequence
 import pathlib
 from typing import Any
@@ -23,6 +28,7 @@ from zsnas_jax.reports import score_report
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, stored_settings
+from zsnas_jax.storage import files
 from zsnas_jax.storage.store import ResultStore
 from zsnas_jax.votes import Vote
 
@@ -31,19 +37,17 @@ FLAGS = absl_flags.FLAGS
 
 def define_flags() -> None:
     """The flags of this binary."""
-    flags.define_scoring_flags()
-    absl_flags.DEFINE_string(
+    flags.NETWORK.path(
         "archs", "random:100", "all, START:STOP by published index, random:COUNT, or a file with one string a line."
     )
-    absl_flags.DEFINE_list(
+    flags.define_scoring_flags()
+    flags.SCORES.words(
         "votes",
         [],
         f"Votes, separated by commas: {', '.join(votes.VOTES)}, or experts joined by +. Their experts are scored too.",
     )
-    absl_flags.DEFINE_string(
-        "vote_method", None, f"How votes are counted: {', '.join(votes.METHODS)}; default copeland for most."
-    )
-    absl_flags.DEFINE_bool(
+    flags.SCORES.choice("vote_method", None, "How votes are counted; default copeland for most.", votes.METHODS)
+    flags.SCORES.switch(
         "share_isomorphic",
         False,
         "Architectures have the score of their pruned form, which isomorphic ones share.",
@@ -85,16 +89,18 @@ def main() -> None:
         share_isomorphic=FLAGS.share_isomorphic,
     )
     source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+    flags.check_memory(space.name, source.image_size, FLAGS.batch_size, flags.num_together())
     archs = _archs(space, source, settings)
     benchmark = flags.ground_truth(space.name)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
-    how: dict[str, Any] = {"candidates_per_step": flags.candidates_per_step(), "programs": FLAGS.programs}
+    how: dict[str, Any] = {"candidates_per_step": FLAGS.candidates_per_step, "programs": FLAGS.programs}
     programs = scorer_for(space, chosen, source, settings, **how).programs  # or says what is wrong, now
     stored = stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
+        files.sweep(out)
         matrix, times = score_archs(store, space, archs, chosen, source, settings, **how)
         scored_by: dict[str, Proxy | Vote] = {label(proxy): proxy for proxy in chosen}
         failures = {label(proxy): store.failures(proxy) for proxy in chosen}
@@ -108,13 +114,3 @@ def main() -> None:
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
     print(score_report.as_text(summary))
     print(f"\nwritten: {out}/ {', '.join(written)}")
-
-
-def cli() -> None:
-    """The console command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

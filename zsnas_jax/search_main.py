@@ -9,8 +9,12 @@ finished search goes on with the seeds that are missing. Searches that differ on
 their settings, --vote) can share a folder, given as --out, and its scores; the reports there are of the last.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("zsnas_jax.search_main")
+
 import json
-import math
 from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
@@ -18,6 +22,7 @@ import jax
 import numpy as np
 
 from zsnas_jax import benchmarks, datasets, flags, proxies, search, search_spaces, votes
+from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
@@ -26,38 +31,45 @@ from zsnas_jax.proxies.labels import label
 from zsnas_jax.reports import score_report, search_report
 from zsnas_jax.reports.search_task import Task, find_truth
 from zsnas_jax.runs.scores import score_archs, scorer_for
-from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings
+from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings, stream_identity
 from zsnas_jax.scoring import Scorer
 from zsnas_jax.search import seeds
+from zsnas_jax.storage import files
 from zsnas_jax.votes import Vote
 
 FLAGS = absl_flags.FLAGS
+SEARCH = Subject("The search")
 LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
+_MOST = 20_000_000
+"""Architectures of all seeds together: their states are held in memory, and written whole at each commit."""
 _OF_PROXIES = ("weighting", "norm", "mask_rate", "activation")
 
 
 def define_flags() -> None:
     """The flags of this binary."""
+    SEARCH.choice("strategy", "evolution", "How to search.", search.STRATEGIES)
+    SEARCH.whole("num_architectures", 1000, "Architectures that a seed explores.", Range(1, _MOST))
+    SEARCH.whole("num_seeds", 1, "How often to search; the report says how much the seeds differ.", Range(1, _MOST))
+    SEARCH.whole("population_size", 64, "Of evolution.", Range(1, _MOST))
+    SEARCH.whole("tournament_size", 10, "Of evolution.", Range(1, _MOST))
+    SEARCH.real("learning_rate", 1e-3, "Of reinforce.", Range(0.0, 1e6, without=(0,)))
+    SEARCH.whole(
+        "chunk",
+        0,
+        "Steps between two commits; 0: 32, 1 where programs are chained or static, in a table 250.",
+        Range(0, _MOST),
+    )
     flags.define_scoring_flags()
-    absl_flags.DEFINE_string("strategy", "evolution", f"How to search: {', '.join(search.STRATEGIES)}.")
-    absl_flags.DEFINE_string(
+    flags.SCORES.text(
         "vote", None, f"A vote in the place of one proxy: {', '.join(votes.VOTES)}, or experts joined by +."
     )
-    absl_flags.DEFINE_integer("num_architectures", 1000, "Architectures that a seed explores.")
-    absl_flags.DEFINE_integer("population_size", 64, "Of evolution.")
-    absl_flags.DEFINE_integer("tournament_size", 10, "Of evolution.")
-    absl_flags.DEFINE_float("learning_rate", 1e-3, "Of reinforce.")
-    absl_flags.DEFINE_integer("num_seeds", 1, "How often to search; the report says how much the seeds differ.")
-    absl_flags.DEFINE_string(
+    flags.SCORES.path(
         "scores",
         None,
         "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
         "columns are what --proxies and --vote name, settings included.",
-    )
-    absl_flags.DEFINE_integer(
-        "chunk", 0, "Steps between two commits; 0: 32, 1 where programs are chained or static, in a table 250."
     )
 
 
@@ -123,15 +135,12 @@ def _scoring_settings() -> ScoreSettings:
     return ScoreSettings(batch_size=FLAGS.batch_size, augment=FLAGS.augment, init=FLAGS.init, seed=FLAGS.seed)
 
 
-def _check_numbers() -> None:
-    for name in ("num_architectures", "num_seeds"):
-        value: Any = FLAGS[name].value
-        if value < 1:
-            raise ValueError(f"{name} is {value}: at least 1 is needed")
-    if FLAGS.chunk < 0:
-        raise ValueError(f"chunk is {FLAGS.chunk}: allowed are 0 (automatic) and more")
-    if not (FLAGS.learning_rate > 0 and math.isfinite(FLAGS.learning_rate)):
-        raise ValueError(f"learning_rate is {FLAGS.learning_rate}: above 0 is needed")
+def _check_size() -> None:
+    if FLAGS.num_architectures * FLAGS.num_seeds > _MOST:
+        raise ValueError(
+            f"num_architectures is {FLAGS.num_architectures}, num_seeds {FLAGS.num_seeds}: together at most "
+            f"{_MOST:,} are explored"
+        )
 
 
 def _strategy(space: SearchSpace, num_experts: int) -> search.SearchStrategy:
@@ -162,7 +171,7 @@ def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.Tab
 
 def _plan() -> Plan:
     """Everything that can be wrong is found here."""
-    _check_numbers()
+    _check_size()
     scoring, (names, vote) = _scoring_settings(), _experts()
     whole = search_spaces.make_space(FLAGS.space)
     table, source, scorer, chosen = None, None, None, tuple[Proxy, ...]()
@@ -172,10 +181,12 @@ def _plan() -> Plan:
         image_size = 16 if FLAGS.dataset == "imagenet16_120" else 32
         bound: dict[str, Any] = {"space": whole.name, "seed": scoring.seed, "scores": table.name}
         bound |= {"scores_sha256": table.checksum}
+        bound |= {"random_sha256": stream_identity(seeds.search_keys(scoring.seed)[1])}
     else:
         chosen = proxies.make_proxies(names, weighting=FLAGS.weighting, options=flags.layer_options())
         experts = tuple(map(label, chosen))
         source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+        flags.check_memory(whole.name, source.image_size, FLAGS.batch_size)
         classes, image_size = source.num_classes, fixed_batch(scoring, source).image.shape[1]
         bound = stored_settings(scoring, whole, source, FLAGS.dataset)
         scorer = scorer_for(whole, chosen, source, scoring, programs=FLAGS.programs)  # or says what is wrong
@@ -241,6 +252,7 @@ def main() -> None:
     out = flags.results_folder(stem, plan.settings | {"objective": plan.objective})
     is_live = plan.table is None
     with seeds.SearchStore(out, plan.settings) as store:
+        files.sweep(out)
         running = seeds.Search(
             key=seeds.search_keys(FLAGS.seed)[1],
             space=plan.space,
@@ -267,13 +279,3 @@ def main() -> None:
         written = search_report.write_all(out, plan.task, explored, made, is_live)
     print(search_report.as_text(made))
     print(f"\nwritten: {out}/ {', '.join(written)}")
-
-
-def cli() -> None:
-    """The console command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

@@ -7,7 +7,11 @@
 Stopped at any moment and started again with the same flags, it goes on from the last checkpoint, to the same weights.
 """
 
-from collections.abc import Callable
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("zsnas_jax.train_main")
+
 import dataclasses
 import json
 import pathlib
@@ -18,48 +22,83 @@ import jax
 import numpy as np
 
 from zsnas_jax import datasets, flags, search_spaces, training
+from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.reports import score_report, train_report
+from zsnas_jax.storage import files
 from zsnas_jax.training import Data, Frame, Model, Recipe
+from zsnas_jax.training.recipes import OPTIMIZERS, PRECISIONS
 
 FLAGS = absl_flags.FLAGS
 _RECIPE_OF = {"nasbench201": "nasbench201", "nasbench101": "nasbench101", "mobilenetv2": "imagenet"}
 _USUAL_SIZE = 224
-_DEFINE: dict[type, Callable[..., Any]] = {
-    int: absl_flags.DEFINE_integer,
-    float: absl_flags.DEFINE_float,
-    bool: absl_flags.DEFINE_bool,
-    str: absl_flags.DEFINE_string,
-    tuple[str, ...]: absl_flags.DEFINE_list,
+TRAINING = Subject("Training")
+RECIPE = Subject("In the place of what the recipe says")
+_MOST_STEPS, _MOST_EPOCHS = 2**31 - 1, 100_000
+_SHARE, _WEIGHT = Range(0, 1, without=(1,)), Range(0, 1e6)
+_ALLOWED: dict[str, Any] = {
+    "epochs": Range(0, _MOST_EPOCHS, without=(0,)),
+    "batch_size": Range(1, 65_536),
+    "optimizer": OPTIMIZERS,
+    "learning_rate": Range(0, 1e6, without=(0,)),
+    "momentum": _SHARE,
+    "weight_decay": _WEIGHT,
+    "warmup_epochs": Range(0, _MOST_EPOCHS),
+    "label_smoothing": _SHARE,
+    "mixup": _WEIGHT,
+    "norm_momentum": _SHARE,
+    "ema_decay": _SHARE,
+    "teacher_weight": _WEIGHT,
+    "precision": PRECISIONS,
 }
+"""Fields of a recipe that are numbers or one of some words."""
 
 
 def define_flags() -> None:
     """The flags of this binary; those of a recipe's fields take the place of what it says."""
-    flags.define_common_flags()
-    flags.define_network_flags("cifar10")
-    absl_flags.DEFINE_string(
+    flags.NETWORK.path(
         "arch", None, "What to train: a string, a published index, or the report.json of a search, of which the best."
     )
-    absl_flags.DEFINE_string(
-        "recipe", None, f"How: {', '.join(training.RECIPES)}; default that of the space. The flags below change it."
+    flags.define_network_flags("cifar10")
+    flags.DATA.whole(
+        "image_size", None, "Pixels along a side; default the data set's, 224 where they differ.", Range(1, 1024)
     )
-    allowed = {"augmentations": f" Names, separated by commas: {', '.join(training.AUGMENTATIONS)}."}
-    for field in dataclasses.fields(Recipe):
-        if field.name != "source":
-            said = f"In the place of the recipe's {field.name}.{allowed.get(field.name, '')}"
-            _DEFINE[field.type](field.name, None, said)  # type: ignore[index]
-    absl_flags.DEFINE_string(
+    TRAINING.choice("recipe", None, "How to train; default as the papers do in the space.", training.RECIPES)
+    TRAINING.path(
         "teacher",
         None,
         "Whose soft labels to learn, too: a folder that train_main made, or the .npy of logits [pictures, classes].",
     )
-    absl_flags.DEFINE_integer("image_size", None, "Pixels along a side; default the data set's, 224 where they differ.")
-    absl_flags.DEFINE_integer("num_devices", 0, "Devices that share a batch; 0: every GPU, or one CPU.")
-    absl_flags.DEFINE_integer("checkpoint_every", 0, "Steps between checkpoints beside those of each epoch; 0: none.")
-    absl_flags.DEFINE_integer("test_every", 1, "Epochs between tests; the last is tested in any case.")
+    TRAINING.whole(
+        "checkpoint_every",
+        0,
+        "Steps between checkpoints beside those of each epoch; 0: none.",
+        Range(0, _MOST_STEPS),
+    )
+    TRAINING.whole("test_every", 1, "Epochs between tests; the last is tested in any case.", Range(1, _MOST_EPOCHS))
+    for field in dataclasses.fields(Recipe):
+        _define_field(field.name, field.type)
+    flags.define_common_flags()
+    flags.RUN.whole("num_devices", 0, "Devices that share a batch; 0: every GPU, or one CPU.", flags.NUM_DEVICES)
+
+
+def _define_field(name: str, kind: Any) -> None:
+    """A flag in the place of a field of the recipe."""
+    says = f"The recipe's {name}."
+    if name == "source":
+        return
+    if kind is bool:
+        RECIPE.switch(name, None, says)
+    elif kind is int:
+        RECIPE.whole(name, None, says, _ALLOWED[name])
+    elif kind is float:
+        RECIPE.real(name, None, says, _ALLOWED[name])
+    elif kind is str:
+        RECIPE.choice(name, None, says, _ALLOWED[name])
+    else:
+        RECIPE.words(name, None, f"{says} Names, separated by commas: {', '.join(training.AUGMENTATIONS)}.")
 
 
 def _arch(space: SearchSpace) -> Arch:
@@ -107,10 +146,15 @@ def _data(source: PictureSource) -> Data:
         raise ValueError(f"data set {source.name} holds nothing to learn: give --dataset pictures")
     train = source.examples("train")
     assert train is not None
-    if FLAGS.image_size is not None and FLAGS.image_size < 1:
-        raise ValueError(f"image_size is {FLAGS.image_size}: at least 1 is needed")
     frame = Frame(FLAGS.image_size or source.image_size or _USUAL_SIZE, source.mean, source.std)
     return Data(train, source.examples("test"), frame, source.num_classes)
+
+
+def _check_length(recipe: Recipe, data: Data) -> None:
+    """Raises ValueError if there are more steps than a step's number can say."""
+    steps = recipe.epochs * len(data.train) / recipe.batch_size
+    if steps > _MOST_STEPS:
+        raise ValueError(f"epochs is {recipe.epochs:g}: that is {steps:.3g} steps, at most {_MOST_STEPS:,} are allowed")
 
 
 def _teacher(path: str | None) -> tuple[Any, dict[str, Any]]:
@@ -129,8 +173,6 @@ def _teacher(path: str | None) -> tuple[Any, dict[str, Any]]:
 
 def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[Model, tuple[int, int]]:
     """(the network, (its parameters, its FLOPs))."""
-    if FLAGS.init not in INITIALIZERS:
-        raise ValueError(f"unknown init {FLAGS.init!r}: allowed are {', '.join(INITIALIZERS)}")
     model = training.make_model(
         space,
         arch,
@@ -155,9 +197,9 @@ def main() -> None:
     flags.configure(most_cpu_devices=1)
     space = search_spaces.make_space(FLAGS.space)
     arch, recipe = _arch(space), _recipe(space)
-    if not 0 <= FLAGS.seed < 2**32:
-        raise ValueError(f"seed is {FLAGS.seed}: allowed are 0 to {2**32 - 1}")
     data = _data(datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes))
+    _check_length(recipe, data)
+    flags.check_memory(space.name, data.frame.size, recipe.batch_size)
     num_devices = FLAGS.num_devices or (1 if jax.default_backend() == "cpu" else jax.device_count())
     mesh = training.make_mesh(num_devices, recipe.batch_size)
     model, costs = _model(space, arch, recipe, data)
@@ -182,17 +224,8 @@ def main() -> None:
         test_every=FLAGS.test_every,
         on_epoch=train_report.make_journal(out, name),
     )
+    files.sweep(out)
     made = train_report.make_report(whole, trained.history, costs, truth)
     written = train_report.write_report(out, made)
     print(train_report.as_text(made))
     print(f"\nwritten: {out}/ {', '.join(written)}")
-
-
-def cli() -> None:
-    """The console command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

@@ -10,6 +10,11 @@ only cells that every proxy has a score for. Scores come from folders of `score_
 job fills is locked: copy results.sqlite with its -wal file first.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("projects.ncd.reproduce_main")
+
 from collections.abc import Mapping
 import pathlib
 from typing import Any
@@ -19,28 +24,28 @@ import numpy as np
 
 from projects.ncd import paper, report, scores
 from projects.ncd.random_search import RandomSearch
-from zsnas_jax import benchmarks, flags
+from zsnas_jax import benchmarks
+from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.reports import diagnostics
+from zsnas_jax.search_spaces import nasbench201
 
 FLAGS = absl_flags.FLAGS
+SCORES, RESULTS = Subject("Scores"), Subject("What is made of them")
 MIN_CELLS = 20
 
 
 def define_flags() -> None:
     """The flags of this binary."""
-    absl_flags.DEFINE_multi_string(
-        "store", [], "Folder of results.sqlite, or of scores.csv and report.json; may be repeated."
-    )
-    absl_flags.DEFINE_multi_string(
+    SCORES.repeated_paths("store", "Folder of results.sqlite, or of scores.csv and report.json; may be repeated.")
+    SCORES.repeated_paths(
         "table",
-        [],
         "nasbench201_scores, or a CSV (may be gzipped) or npz: `index` or `arch`, a column a proxy; may be repeated.",
     )
-    absl_flags.DEFINE_string("benchmark", "nasbench201.csv.gz", "Table of trained accuracies.")
-    absl_flags.DEFINE_string("out", "results/ncd", "Folder of what is written.")
-    absl_flags.DEFINE_list("proxies", [], "Which, by label, in this order; default the paper's, WRCor and Params.")
-    absl_flags.DEFINE_integer("num_samples", 3000, "Cells that one random search scores.", lower_bound=1)
-    absl_flags.DEFINE_integer("num_seeds", 200, "Random searches; the first 5 stand beside the paper's.", lower_bound=5)
+    SCORES.words("proxies", [], "Which, by label, in this order; default the paper's, WRCor and Params.")
+    RESULTS.path("benchmark", "nasbench201.csv.gz", "Table of trained accuracies.")
+    RESULTS.path("out", "results/ncd", "Folder of what is written.")
+    RESULTS.whole("num_samples", 3000, "Cells that one random search scores.", Range(1, nasbench201.NUM_ARCHS))
+    RESULTS.whole("num_seeds", 200, "Random searches; the first 5 stand beside the paper's.", Range(5, 10_000))
 
 
 def _described(settings: Mapping[str, Any]) -> str:
@@ -76,13 +81,3 @@ def main() -> None:
     values = {label: column[index] for label, column in chosen.items()}
     report.write(out, values, index, benchmark, introduction, search)
     print(f"{len(index)} cells; written: {', '.join(sorted(str(path) for path in out.iterdir()))}")
-
-
-def cli() -> None:
-    """The command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

@@ -8,6 +8,11 @@ that score_main or projects.wrcor.reproduce_main left (--store), which is read a
 suite_zero.csv to --out.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("projects.suite.compare_main")
+
 from collections.abc import Mapping
 
 from absl import flags as absl_flags
@@ -15,13 +20,15 @@ import numpy as np
 
 from projects.suite import agreement
 from projects.suite.suite_zero import from_suite_zero
-from zsnas_jax import benchmarks, flags
+from zsnas_jax import benchmarks
+from zsnas_jax.arguments import Subject
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.reports import score_report
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import stored
 
 FLAGS = absl_flags.FLAGS
+COMPARISON = Subject("The comparison")
 
 Scores = Mapping[str, Mapping[str, float]]
 """Label of a proxy to architecture string to score."""
@@ -29,10 +36,10 @@ Scores = Mapping[str, Mapping[str, float]]
 
 def define_flags() -> None:
     """The flags of this binary."""
-    absl_flags.DEFINE_string("suite_zero", None, "CSV of NAS-Bench-Suite-Zero's values: index, and a column a proxy.")
-    absl_flags.DEFINE_string("scores", "nasbench201_scores", "Table of our scores: the shipped one, a csv or an npz.")
-    absl_flags.DEFINE_string("store", None, "Folder of our scores, a results.sqlite, instead of a table.")
-    absl_flags.DEFINE_string("out", "results/suite", "Folder of the documents.")
+    COMPARISON.path("suite_zero", None, "CSV of NAS-Bench-Suite-Zero's values: index, and a column a proxy.")
+    COMPARISON.path("scores", "nasbench201_scores", "Table of our scores: the shipped one, a csv or an npz.")
+    COMPARISON.path("store", None, "Folder of our scores, a results.sqlite, instead of a table.")
+    COMPARISON.path("out", "results/suite", "Folder of the documents.")
 
 
 def read_table(name: str, space: SearchSpace) -> tuple[Scores, str]:
@@ -74,13 +81,3 @@ def main() -> None:
     agreement.write(FLAGS.out, records, f"{described}; {versions}", theirs)
     compared = sum(record["common"] > 0 for record in records)
     print(f"{compared} of {len(records)} proxies compared; written: {FLAGS.out}/ suite_zero.md, suite_zero.csv")
-
-
-def cli() -> None:
-    """The command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

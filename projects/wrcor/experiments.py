@@ -9,6 +9,11 @@ half a minute. The second scores two fixed disjoint samples of 1,000 cells with 
 100, rank of the cell whose six edges are 1x1 convolutions, and the regret of the best-scored cell.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("projects.wrcor.experiments")
+
 from collections.abc import Mapping
 import pathlib
 
@@ -41,14 +46,12 @@ TRIO = votes.make_vote(("gcor_first5", "wrcor", "log_params"), "z_score_sum", (2
 
 def define_flags() -> None:
     """The flags of this script."""
+    flags.SCORES.path("scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz.")
+    flags.SCORES.path("archs", "all", "Which cells of the table: as in score_main.")
+    flags.SCORES.switch("samples", False, "Score the fixed samples instead of taking a table.")
+    flags.DATA.path("cifar10", "cifar10", "Pictures of the samples.")
     flags.define_run_flags()
-    absl_flags.DEFINE_string(
-        "scores", "nasbench201_scores", "Table of scores: the shipped one, or the path of an .npz."
-    )
-    absl_flags.DEFINE_string("archs", "all", "Which cells of the table: as in score_main.")
-    absl_flags.DEFINE_bool("samples", False, "Score the fixed samples instead of taking a table.")
-    absl_flags.DEFINE_string("cifar10", "cifar10", "Pictures of the samples.")
-    absl_flags.DEFINE_string("document", None, "Where to write the table.")
+    flags.RUN.path("document", None, "Where to write the table.")
 
 
 def with_votes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -137,8 +140,3 @@ def main() -> None:
     print(text)
     if FLAGS.document:
         files.write_text(FLAGS.document, text)
-
-
-if __name__ == "__main__":
-    define_flags()
-    flags.run(main, __doc__)

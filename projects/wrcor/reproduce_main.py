@@ -13,6 +13,11 @@ results/reproduce) as Markdown and CSV, and again whenever a part of it is done.
 with the same flags, it goes on where it was.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("projects.wrcor.reproduce_main")
+
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
@@ -27,9 +32,11 @@ from projects.wrcor.layout import Run, Table
 from projects.wrcor.pictures import Pictures, open_pictures
 from projects.wrcor.searches import SearchSettings
 from zsnas_jax import benchmarks, flags, search_spaces
+from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.runs.settings import ScoreSettings
 
 FLAGS = absl_flags.FLAGS
+TABLE = Subject("Tables")
 TABLES = (*layout.TABLES, 7, 8, 9)
 """Those that can be asked for."""
 
@@ -51,36 +58,37 @@ _NONE = "none"
 
 def define_flags() -> None:
     """The flags of this binary."""
-    flags.define_run_flags()
     usual = [str(number) for number in layout.TABLES]
-    absl_flags.DEFINE_list("table", usual, f"Which tables, of {', '.join(map(str, TABLES))}.")
-    absl_flags.DEFINE_integer(
+    TABLE.words("table", usual, f"Which tables, of {', '.join(map(str, TABLES))}.")
+    TABLE.whole(
         "num_architectures",
         0,
         "The first so many indices; 0: 1,000, but 300 in 5 and 6. In 8 and 9: that a search explores.",
+        Range(0, 100_000),
     )
-    for dataset in layout.DATASETS:
-        absl_flags.DEFINE_string(
-            dataset,
-            dataset,
-            f"Pictures for {dataset}: a data set's name, the path of an .npz, or none to leave it out.",
-        )
-    absl_flags.DEFINE_bool("slow", True, f"Whether to score {' and '.join(layout.SLOW)}, which take hours.")
-    absl_flags.DEFINE_string(
+    TABLE.whole("num_seeds", 100, "Tables 8 and 9: how often each search runs.", Range(1, 10_000))
+    TABLE.switch("slow", True, f"Whether to score {' and '.join(layout.SLOW)}, which take hours.")
+    TABLE.path(
         "scores",
         "nasbench201_scores",
         "Scores of NAS-Bench-201 that Table 9 searches, and 7 shows where its own runs lack them: as of --benchmark.",
     )
-    absl_flags.DEFINE_integer("num_seeds", 100, "Tables 8 and 9: how often each search runs.")
-    absl_flags.DEFINE_string(
+    TABLE.paths("live_reports", "Table 8: report.json of live searches of NAS-Bench-101 by search_main.")
+    for dataset in layout.DATASETS:
+        flags.DATA.path(
+            dataset,
+            dataset,
+            f"Pictures for {dataset}: a data set's name, the path of an .npz, or none to leave it out.",
+        )
+    flags.define_run_flags()
+    flags.TRUTH.path(
         "nasbench101",
         None,
         "Tables 7 and 8: the published .tfrecord of NAS-Bench-101, or an .npz of its test accuracy.",
     )
-    absl_flags.DEFINE_string(
+    flags.TRUTH.path(
         "nasbench101_valid", None, "Validation accuracies of NAS-Bench-101 if --nasbench101 has none: a CSV."
     )
-    absl_flags.DEFINE_list("live_reports", [], "Table 8: report.json of live searches of NAS-Bench-101 by search_main.")
 
 
 def _numbers() -> list[int]:
@@ -194,9 +202,10 @@ def _wanted(groups: Groups) -> Groups:
 def main() -> None:
     """Reads the flags, scores and searches, writes the tables. What is wrong is found before anything is written."""
     flags.configure()
+    flags.check_memory("nasbench201", None, FLAGS.batch_size, flags.num_together())
     numbers = _numbers()
     run = Run("cifar10", ScoreSettings(batch_size=FLAGS.batch_size, seed=FLAGS.seed))
-    candidates, jobs = flags.candidates_per_step(), list[Job]()
+    candidates, jobs = FLAGS.candidates_per_step, list[Job]()
     first = [number for number in numbers if number in layout.TABLES]
     if 9 in numbers:  # the quickest
         jobs.append(_table9())
@@ -210,13 +219,3 @@ def main() -> None:
     print(f"written: {_out()}/ {', '.join(name for one in written for name in one.names)}")
     if num_failed := sum(one.num_failed for one in written):
         raise ValueError(f"{num_failed} runs failed: the tables say which and why")
-
-
-def cli() -> None:
-    """The command."""
-    define_flags()
-    flags.run(main, __doc__)
-
-
-if __name__ == "__main__":
-    cli()

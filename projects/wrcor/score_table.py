@@ -8,12 +8,16 @@ results/score_table). Then the same command with --export=benchmarks/nasbench201
 table that `benchmarks.shipped_scores` reads.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from zsnas_jax import command
+
+    command.run("projects.wrcor.score_table")
+
 import hashlib
 import json
 import pathlib
 from typing import Any
 
-from absl import app
 from absl import flags as absl_flags
 import numpy as np
 
@@ -77,7 +81,15 @@ def _chosen(group: str) -> list[Proxy]:
     return list(proxies.make_proxies(GROUPS[group].split(","))) + (_stages() if group == "one_pass" else [])
 
 
-def main(_: list[str]) -> None:
+def define_flags() -> None:
+    """The flags of this script."""
+    flags.define_scoring_flags()
+    flags.NETWORK.path("archs", "all", "As in score_main.")
+    flags.SCORES.words("groups", [], f"Which groups, default all: {', '.join(GROUPS)}.")
+    flags.RUN.path("export", None, "Path of the table to write from what is scored, instead of scoring.")
+
+
+def main() -> None:
     """Scores what is missing, group by group, or exports."""
     flags.configure()
     space = search_spaces.make_space("nasbench201")
@@ -93,11 +105,3 @@ def main(_: list[str]) -> None:
         for group in groups:
             scores, times = score_archs(store, space, archs, _chosen(group), source, settings)
             print(group, times, np.isfinite(scores).mean(0), flush=True)
-
-
-if __name__ == "__main__":
-    flags.define_scoring_flags()
-    absl_flags.DEFINE_string("archs", "all", "As in score_main.")
-    absl_flags.DEFINE_list("groups", [], f"Which groups, default all: {', '.join(GROUPS)}.")
-    absl_flags.DEFINE_string("export", None, "Path of the table to write from what is scored, instead of scoring.")
-    app.run(main)

@@ -61,6 +61,17 @@ def seed_keys(seed: int) -> tuple[jax.Array, jax.Array]:
     return weight_key, batch_key
 
 
+def stream_identity(key: jax.Array) -> str:
+    """The first 16 hex digits of the SHA-256 of some draws from a key: tells implementations of randomness apart.
+
+    Random bits change with jax's version and configuration (jax_threefry_partitionable, jax_default_prng_impl). Whole
+    numbers alone are drawn, since a device may round others as it likes.
+    """
+    draws = [jax.random.key_data(key), jax.random.bits(key, (16,)), jax.random.permutation(key, 16)]
+    draws += [jax.random.randint(jax.random.fold_in(key, i), (i + 1,), 0, 1000) for i in range(2)]
+    return hashlib.sha256(b"".join(np.asarray(draw).tobytes() for draw in draws)).hexdigest()[:16]
+
+
 def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
     """The batch that all architectures share unless `resample` is set."""
     _, batch_key = seed_keys(settings.seed)

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import tempfile
 from typing import Any
 import urllib.error
@@ -25,16 +26,47 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, which takes its place, durably, if the block ends without an error."""
     path = pathlib.Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
     temporary = pathlib.Path(name)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed: `sweep` leaves alone what somebody writes
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike[str]) -> list[str]:
+    """Deletes the temporary files that killed processes left in a folder; those that are being written stay.
+
+    Returns:
+        Their names.
+    """
+    swept = []
+    for path in sorted(pathlib.Path(folder).iterdir()):
+        if _is_temporary(path.name) and path.is_file() and not path.is_symlink() and _is_abandoned(path):
+            path.unlink(missing_ok=True)
+            swept.append(path.name)
+    return swept
+
+
+def _is_temporary(name: str) -> bool:
+    """Whether `replacing` gives such names: .scores.csv.xf3k_91a.csv."""
+    found = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}(\.[^.]+)?", name)
+    return found is not None and pathlib.Path(found[1]).suffix == (found[2] or "")
+
+
+def _is_abandoned(path: pathlib.Path) -> bool:
+    """Whether a file that `replacing` made is there, ours, and nobody holds it."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:
