@@ -13,6 +13,7 @@ from zsnas_jax.storage.reading import read_bytes, reading, shorten
 
 MAX_BYTES = 1 << 23
 """Longest pickle that is read; a file of NATS-Bench has about 400 KB, analog-nasbench's 5.6 MB."""
+_MAX_OPCODES = 3_000_000  # analog-nasbench's has 2.2 million
 _MAX_TUPLE = _MAX_STATE = 64
 _NUMPY_CODES = {"f2": "e", "f4": "f", "f8": "d", "b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q"}
 _NUMPY_CODES |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
@@ -70,14 +71,17 @@ class _Pickle:
 
     def load(self) -> Any:
         data, opcodes = self.data, _OPCODES
-        while (opcode := data[self.at]) != pickle.STOP[0]:
+        for _ in range(_MAX_OPCODES):
+            opcode = data[self.at]
             self.at += 1
+            if opcode == pickle.STOP[0]:
+                if self.at != len(data) or len(self.stack) != 1 or self.marks:
+                    raise ValueError("it goes on behind its end")
+                return self.stack.pop()
             if opcode not in opcodes:
                 raise ValueError(f"opcode {bytes([opcode])!r} is not one of plain data")
             opcodes[opcode](self)
-        if self.at + 1 != len(data) or len(self.stack) != 1 or self.marks:
-            raise ValueError("it goes on behind its end")
-        return self.stack.pop()
+        raise ValueError(f"it has more than {_MAX_OPCODES:,} opcodes")
 
     def take(self, count: int) -> bytes:
         """The next bytes."""

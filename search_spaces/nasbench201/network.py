@@ -80,6 +80,40 @@ class ConvNorm(nn.Module):
         return y
 
 
+@functools.partial(jax.jit, static_argnames=("options", "variance"))
+def run_operation(
+    op: jax.Array,
+    x: jax.Array,
+    kernels: Any,
+    affine: Any,
+    slot: Any,
+    key: Any,
+    *,
+    options: LayerOptions,
+    variance: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The operation of a dispatched edge: (output, as `conv_norm`). jit traces it once for all edges of one shape."""
+    nothing = jnp.zeros(x.shape[-1]) if variance else None
+
+    def conv(key: Any, x: jax.Array, kernel: Any, affine: Any, slot: Any) -> Any:
+        return conv_norm(options.activate(tap(x, slot)), kernel, affine, key, options, variance=variance)
+
+    def conv_of_zeros(x: jax.Array, affine: Any, key: Any) -> jax.Array:
+        """The norm of a convolution of zeros: a constant per channel, computed on one pixel."""
+        scale, bias = affine
+        return jnp.zeros_like(x) + options.normalise(jnp.zeros_like(x[:1, :1, :1]), scale, bias, key)
+
+    branches = (
+        lambda key, x, kernels, affine, slot: (jnp.zeros_like(x), nothing),
+        lambda key, x, kernels, affine, slot: (x, nothing),
+        lambda key, x, kernels, affine, slot: conv(key, x, kernels[0], affine, slot),
+        lambda key, x, kernels, affine, slot: conv(key, x, kernels[1], affine, slot),
+        lambda key, x, kernels, affine, slot: (avg_pool_3x3(x), nothing),
+        lambda key, x, kernels, affine, slot: (conv_of_zeros(x, affine, key), nothing),
+    )
+    return rematerialised_switch(op, branches, x, kernels, affine, slot, constants=key)
+
+
 class Edge(nn.Module):
     """One edge of a cell. x float[N, H, W, C] to float[N, H, W, C]."""
 
@@ -108,30 +142,11 @@ class Edge(nn.Module):
             return plain[op](x)
         probe = NormInput(name="norm_input")
         variance = probe.wanted()
-        nothing = jnp.zeros(self.channels) if variance else None
-
-        def conv(key: Any, x: jax.Array, kernel: Any, affine: Any, slot: Any) -> Any:
-            x = self.options.activate(tap(x, slot))
-            return conv_norm(x, kernel, affine, key, self.options, variance=variance)
-
-        branches = (
-            lambda key, x, conv1, conv3, affine, slot: (jnp.zeros_like(x), nothing),
-            lambda key, x, conv1, conv3, affine, slot: (x, nothing),
-            lambda key, x, conv1, conv3, affine, slot: conv(key, x, conv1, affine, slot),
-            lambda key, x, conv1, conv3, affine, slot: conv(key, x, conv3, affine, slot),
-            lambda key, x, conv1, conv3, affine, slot: (avg_pool_3x3(x), nothing),
-            lambda key, x, conv1, conv3, affine, slot: (self._conv_of_zeros(x, affine, key), nothing),
-        )
-        operands = x, self._kernel(CONV1)(), self._kernel(CONV3)(), norm(), slot
-        y, seen = rematerialised_switch(op, branches, *operands, constants=key)
+        kernels = self._kernel(CONV1)(), self._kernel(CONV3)()
+        y, seen = run_operation(op, x, kernels, norm(), slot, key, options=self.options, variance=variance)
         if variance:
             probe.observe(seen, jnp.float32((op == CONV1) | (op == CONV3)))
         return y
-
-    def _conv_of_zeros(self, x: jax.Array, affine: Any, key: Any) -> jax.Array:
-        """The norm of a convolution of zeros: a constant per channel, computed on one pixel."""
-        scale, bias = affine
-        return jnp.zeros_like(x) + self.options.normalise(jnp.zeros_like(x[:1, :1, :1]), scale, bias, key)
 
 
 class Cell(nn.Module):

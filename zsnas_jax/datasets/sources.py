@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import http.client
 import os
 import pathlib
 import tarfile
 from typing import Any, NamedTuple
-import zipfile
-import zlib
 
 import numpy as np
 
+from zsnas_jax.datasets.copies import digest, draw_distinct
 from zsnas_jax.datasets.crops import centre_crop
-from zsnas_jax.storage import files
+from zsnas_jax.storage import arrays, files
+from zsnas_jax.storage.reading import open_regular, reading, shorten
 
 Take = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
@@ -98,6 +99,9 @@ STATISTICS = {
 }
 """Published per-channel (mean, standard deviation) of the data sets, of pixels in [0, 1]."""
 
+MAX_CLASSES = 1_000_000
+"""Of a data set: a larger label is a mistake, and the network that it asks for would not fit."""
+
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16_120": 120, "imagenet2012": 1000}
 IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "imagenet16_120": 16, "imagenet2012": None}
 TFDS_NAMES = {
@@ -109,6 +113,11 @@ TFDS_NAMES = {
 """Name in TFDS, and the split that serves as test."""
 IMAGENET_SIZE = 224
 """Pixels along a side to which a batch of ImageNet's pictures, which differ in size, is cropped."""
+
+MAX_ARRAY = 1 << 32
+"""Most bytes of an array of pictures in an .npz file."""
+_MAX_MEMBER = 1 << 28  # of a CIFAR archive
+_MAX_DESCRIPTION = 1 << 26  # of a data set of TFDS
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -144,18 +153,23 @@ def from_arrays(
         read_test: () to the test pictures and labels, or None; called when they are asked for.
 
     Raises:
-        ValueError: for another dtype or shape.
+        ValueError: for another dtype or shape, a single class, more than `MAX_CLASSES`, or a channel without variance.
     """
     _check(image, label, name, num_classes)
+    classes = num_classes or int(label.max()) + 1
+    if label.min() == label.max():
+        raise ValueError(f"{name}: every label is {label.min()}, needed are at least 2 classes")
+    if classes > MAX_CLASSES:
+        raise ValueError(f"{name}: label {label.max()} would need {classes} classes, allowed are {MAX_CLASSES}")
     mean, std = statistics or (image.mean((0, 1, 2)) / 255, image.std((0, 1, 2)) / 255)
+    if (flat := np.flatnonzero(np.asarray(std) == 0)).size:
+        raise ValueError(f"{name}: every pixel of channel {flat[0]} is {image[0, 0, 0, flat[0]]}, it has no variance")
 
     def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         if count > len(image):
             raise ValueError(f"{name} has {len(image)} pictures, fewer than a batch of {count}")
-        chosen = rng.choice(len(image), count, replace=False)
+        chosen = draw_distinct(rng, image, count, name)
         return image[chosen], label[chosen].astype(np.int32)
-
-    classes = num_classes or int(label.max()) + 1
 
     def examples(split: str) -> Examples | None:
         arrays = (image, label) if split == "train" else read_test()
@@ -172,16 +186,15 @@ def from_arrays(
 def _read_npz(path: str | os.PathLike[str], split: str) -> Arrays | None:
     """The arrays of a split, or None if the file has neither."""
     names = f"x_{split}", f"y_{split}"
-    with np.load(path, allow_pickle=False) as arrays:
-        missing = [name for name in names if name not in arrays]
-        if len(missing) == 2 and split == "test":
-            return None
-        if missing:
-            raise ValueError(f"{path} lacks {' and '.join(missing)}: it has {', '.join(arrays) or 'nothing'}")
-        try:
-            return arrays[names[0]], arrays[names[1]]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+    with reading(f"{path} is not an .npz file of pictures"), arrays.open_npz(path) as archive:
+        found = arrays.names(archive)
+        missing = [name for name in names if name not in found]
+        if missing and not (len(missing) == 2 and split == "test"):
+            held = shorten(", ".join(found)) or "nothing"
+            raise ValueError(f"it lacks {' and '.join(missing)}: it has {held}")
+        return (
+            None if missing else (arrays.read(archive, names[0], MAX_ARRAY), arrays.read(archive, names[1], MAX_ARRAY))
+        )
 
 
 def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> PictureSource:
@@ -192,10 +205,9 @@ def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> Pi
     Pictures are standardised by their own per-channel statistics.
 
     Raises:
-        ValueError: if the file is not an .npz, lacks an array, or an array has another dtype or shape.
+        ValueError: if the file is not an .npz, lacks an array, or an array has another dtype or shape, or is larger
+            than `MAX_ARRAY`.
     """
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file")
     image, label = _read_npz(path, "train")  # type: ignore[misc]
     read_test = lambda: _read_npz(path, "test")
     return from_arrays(image, label, name=str(path), num_classes=num_classes, read_test=read_test)
@@ -204,13 +216,12 @@ def from_npz(path: str | os.PathLike[str], num_classes: int | None = None) -> Pi
 def _read_cifar(path: str | os.PathLike[str], members: Sequence[str], label_bytes: int) -> Arrays:
     size = label_bytes + 3 * 32 * 32
     parts = []
-    with tarfile.open(path, "r:gz") as tar:
+    with reading(f"{path}"), open_regular(path) as file, tarfile.open(fileobj=file, mode="r:gz") as tar:
         for name in members:
-            member = tar.extractfile(name)
-            data = np.frombuffer(member.read() if member else b"", np.uint8)
-            if not data.size or data.size % size:
-                raise ValueError(f"{path}: {name} has {data.size} bytes, needed is a multiple of {size}")
-            parts.append(data.reshape(-1, size))
+            info = tar.getmember(name)
+            if not info.isfile() or not info.size or info.size % size or info.size > _MAX_MEMBER:
+                raise ValueError(f"{name} has {info.size} bytes, needed is a multiple of {size}")
+            parts.append(np.frombuffer(tar.extractfile(info).read(), np.uint8).reshape(-1, size))  # type: ignore[union-attr]
     records = np.concatenate(parts)
     image = np.ascontiguousarray(records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return image, records[:, label_bytes - 1].astype(np.int32)
@@ -222,7 +233,8 @@ def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, data
     Raises:
         ValueError: if the checksum does not match or a member is missing or has the wrong size.
     """
-    files.verify(path, archive.sha256)
+    with reading(f"{path}"), open_regular(path):
+        files.verify(path, archive.sha256)
     image, label = _read_cifar(path, archive.members, archive.label_bytes)
     return from_arrays(
         image,
@@ -234,6 +246,40 @@ def from_cifar_archive(path: str | os.PathLike[str], archive: CifarArchive, data
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """The records of a split that TFDS has prepared, each checked when it is read."""
+
+    found: Any
+    name: str
+    size: int | None
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        with reading(f"TFDS data set {self.name}, record {index}"):
+            example = self.found[index]
+            image, label = example["image"], int(example["label"])
+            height, width, *channels = image.shape
+            if image.dtype != np.uint8 or channels != [3] or (self.size and (height, width) != (self.size, self.size)):
+                size = self.size or "H, W"
+                raise ValueError(f"its picture is {image.dtype}{list(image.shape)}, needed is uint8[{size}, ..., 3]")
+            if not 0 <= label < self.num_classes:
+                raise ValueError(f"its label is {label}: allowed are 0 to {self.num_classes - 1}")
+        return {"image": image, "label": label}
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    """Raises ValueError if a folder of TFDS holds what its reader would wait for, or take in without a bound."""
+    for path in folder.rglob("*"):
+        if path.exists() and not (path.is_dir() or path.is_file()):
+            raise ValueError(f"{path} is not a regular file")
+        if path.suffix == ".json" and path.is_file() and path.stat().st_size > _MAX_DESCRIPTION:
+            raise ValueError(f"{path} has more than {_MAX_DESCRIPTION:,} bytes")
+
+
 def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureSource:
     """The training split of a data set that TFDS has prepared as array_record; reading it needs no TensorFlow.
 
@@ -243,31 +289,39 @@ def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureS
 
     Raises:
         FileNotFoundError: if it is not prepared under `data_dir` (TFDS's own default folder when None).
+        ValueError: if what is there holds something else than files, or a record is damaged.
     """
     import tensorflow_datasets as tfds  # takes a second to import, and only this function needs it
 
     (name, test_split), num_classes = TFDS_NAMES[dataset], NUM_CLASSES[dataset]
+    where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR)
+    _check_folder(where / name)
+    widest = NUM_CLASSES["imagenet2012"] if name.startswith("imagenet") else num_classes
 
-    def open_split(split: str) -> Any:
+    def open_split(split: str) -> _Records:
         try:
-            return tfds.data_source(name, split=split, data_dir=data_dir, download=False)
+            found = tfds.data_source(name, split=split, data_dir=data_dir, download=False)
+            return _Records(found, name, IMAGE_SIZES[dataset], widest)
         except Exception as error:  # TFDS raises NotImplementedError, AssertionError and others for what is not there
-            where = data_dir or "TFDS's default folder"
-            raise FileNotFoundError(f"TFDS data set {name} is not prepared as array_record in {where}") from error
+            reason = f": {shorten(error)}" if (where / name).exists() else ""
+            raise FileNotFoundError(
+                f"TFDS data set {name} is not prepared as array_record in {where}{reason}"
+            ) from error
 
     records = open_split("train")
     crop = (lambda picture: picture) if IMAGE_SIZES[dataset] else lambda picture: centre_crop(picture, IMAGENET_SIZE)
 
     def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = [], []
+        images, labels, seen = [], [], set()
         for index in rng.permutation(len(records)):
             example = records[int(index)]
-            if example["label"] < num_classes:
+            if example["label"] < num_classes and (mark := digest(example["image"])) not in seen:
+                seen.add(mark)
                 images.append(crop(example["image"]))
                 labels.append(example["label"])
                 if len(images) == count:
                     return np.stack(images), np.array(labels, np.int32)
-        raise ValueError(f"{name} has {len(images)} pictures of {dataset}, fewer than a batch of {count}")
+        raise ValueError(f"{name} has {len(images)} different pictures of {dataset}, fewer than a batch of {count}")
 
     def examples(split: str) -> Examples:
         found = records if split == "train" else open_split(test_split)
@@ -303,11 +357,13 @@ def find(dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Pictur
     if dataset in CIFAR_ARCHIVES:
         archive = CIFAR_ARCHIVES[dataset]
         path = pathlib.Path(data_dir or pathlib.Path.home() / ".cache" / "zsnas_jax") / archive.file
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is not a regular file")
         try:
             files.fetch(archive.url, path, archive.sha256)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise FileNotFoundError(
-                f"{dataset}: {missing}; {archive.file} is not in {path.parent}; {error}. "
+                f"{dataset}: {missing}; {archive.file} is not in {path.parent}; {shorten(error)}. "
                 f"Put one of them there, or give --dataset the path of an .npz with x_train and y_train"
             ) from error
         return from_cifar_archive(path, archive, dataset)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import math
 import os
+import sys
 import zipfile
 
 import numpy as np
@@ -71,4 +72,6 @@ def read(archive: zipfile.ZipFile, name: str, limit: int) -> np.ndarray:
                 view[start : start + len(part)] = part
         if file.read(1) or file.tell() != member.file_size:  # at the end the checksum is verified
             raise ValueError(f"{name} is cut off")
+    if dtype.kind == "U" and size and np.frombuffer(buffer, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+        raise ValueError(f"{name} holds what is no character")  # numpy would make broken strings of them
     return np.frombuffer(buffer, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from zsnas_jax.storage import files
 from zsnas_jax.storage.store import say_differences
 
-CHECKSUMS = "sha256.json"
+CHECKSUMS, META = "sha256.json", "meta/metadata"
 _TEMPORARY = "*.orbax-checkpoint-tmp*"
 _SLACK = 1 << 20  # bytes that files need beside their arrays
 _KEPT = 2
@@ -109,14 +109,14 @@ def read_meta(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         expected, found = json.loads((path / CHECKSUMS).read_text()), _checksums(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, CHECKSUMS) from error
-    if not isinstance(expected, dict):
+    if not isinstance(expected, dict) or META not in expected:
         raise _damaged(path, CHECKSUMS)
-    for name, checksum in expected.items():
-        if found.get(name) != checksum:
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
             raise _damaged(path, name)
-    return json.loads((path / "meta" / "metadata").read_text())
+    return json.loads((path / META).read_text())
 
 
 def read_state(path: pathlib.Path, like: Any) -> Any:
