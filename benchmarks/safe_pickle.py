@@ -23,8 +23,8 @@ class Record:
     """Stands in for a class of a published file: attributes, and no code."""
 
     def _build(self, state: Any) -> None:
-        if not isinstance(state, dict) or len(state) > _MAX_STATE or not all(isinstance(name, str) for name in state):
-            raise ValueError("an object's state is not a few named attributes")
+        if type(state) is not dict or len(state) > _MAX_STATE:
+            raise ValueError(f"an object's state is no dict of at most {_MAX_STATE} attributes")
         self.__dict__.update(state)
 
 
@@ -70,11 +70,11 @@ class _Pickle:
         self.memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        data, opcodes = self.data, _OPCODES
+        data, opcodes, stop = self.data, _OPCODES, pickle.STOP[0]
         for _ in range(_MAX_OPCODES):
             opcode = data[self.at]
             self.at += 1
-            if opcode == pickle.STOP[0]:
+            if opcode == stop:
                 if self.at != len(data) or len(self.stack) != 1 or self.marks:
                     raise ValueError("it goes on behind its end")
                 return self.stack.pop()
@@ -241,7 +241,7 @@ _OPCODES: dict[int, Callable[[_Pickle], None]] = {
         (pickle.BINUNICODE, _sized(4, bytes.decode)),
         (pickle.SHORT_BINBYTES, _sized(1, bytes)),
         (pickle.BINBYTES, _sized(4, bytes)),
-        (pickle.EMPTY_TUPLE, _tuple(0)),
+        (pickle.EMPTY_TUPLE, _push(tuple)),
         (pickle.TUPLE1, _tuple(1)),
         (pickle.TUPLE2, _tuple(2)),
         (pickle.TUPLE3, _tuple(3)),

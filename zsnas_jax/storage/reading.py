@@ -21,6 +21,8 @@ def shorten(text: object, limit: int = ECHO) -> str:
     if len(whole) > limit:
         end = limit // 3
         whole = f"{whole[: limit - end - 5]} ... {whole[len(whole) - end :]}"
+    if whole.isprintable():
+        return whole
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in whole)
 
 
