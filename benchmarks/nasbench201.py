@@ -136,7 +136,7 @@ def from_nats(path: str | os.PathLike[str]) -> TabularBenchmark:
         digest.update(name.encode() + hashlib.sha256(data).digest())
         with reading(f"{path}, {name}"):
             index = int(name[:6])
-            records = safe_pickle.load(io.BytesIO(decompress(data, safe_pickle.MAX_BYTES)), name)
+            records = safe_pickle.load(io.BytesIO(decompress(data, safe_pickle.MAX_BYTES)), "it")
             for key, value in _nats_values(records, encode(from_index(index))):
                 columns.setdefault(key, np.full(NUM_ARCHS, np.nan, np.float32))[index] = value
     if not columns:

@@ -289,7 +289,7 @@ def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureS
 
     Raises:
         FileNotFoundError: if it is not prepared under `data_dir` (TFDS's own default folder when None).
-        ValueError: if what is there holds something else than files, or a record is damaged.
+        ValueError: if what is there is damaged, or holds something else than files.
     """
     import tensorflow_datasets as tfds  # takes a second to import, and only this function needs it
 
@@ -303,10 +303,9 @@ def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureS
             found = tfds.data_source(name, split=split, data_dir=data_dir, download=False)
             return _Records(found, name, IMAGE_SIZES[dataset], widest)
         except Exception as error:  # TFDS raises NotImplementedError, AssertionError and others for what is not there
-            reason = f": {shorten(error)}" if (where / name).exists() else ""
-            raise FileNotFoundError(
-                f"TFDS data set {name} is not prepared as array_record in {where}{reason}"
-            ) from error
+            if split == "train" and any((where / name).rglob("*.array_record*")):
+                raise ValueError(f"TFDS data set {name} in {where} cannot be read: {shorten(error)}") from error
+            raise FileNotFoundError(f"TFDS data set {name} is not prepared as array_record in {where}") from error
 
     records = open_split("train")
     crop = (lambda picture: picture) if IMAGE_SIZES[dataset] else lambda picture: centre_crop(picture, IMAGENET_SIZE)
