@@ -40,7 +40,7 @@ def _say(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
-class _Number(flags.ArgumentParser[Any]):
+class Number(flags.ArgumentParser[Any]):
     """Text to a number within a range; ValueError says which are."""
 
     def __init__(self, kind: type, allowed: Range) -> None:
@@ -57,7 +57,7 @@ class _Number(flags.ArgumentParser[Any]):
         return value
 
 
-class _Choice(flags.ArgumentParser[str]):
+class Choice(flags.ArgumentParser[str]):
     """One of some words; ValueError names them."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
@@ -70,7 +70,7 @@ class _Choice(flags.ArgumentParser[str]):
         return argument
 
 
-class _Path(flags.ArgumentParser[str]):
+class Path(flags.ArgumentParser[str]):
     """A path, or a word that stands for what lies elsewhere, with `~` expanded; ValueError for an empty one."""
 
     def __init__(self, *, may_be_empty: bool = False) -> None:
@@ -85,11 +85,11 @@ class _Path(flags.ArgumentParser[str]):
         return path
 
 
-class _Paths(flags.ListParser):
+class Paths(flags.ListParser):
     """Paths, separated by commas."""
 
     def parse(self, argument: Any) -> list[str]:
-        return [_Path().parse(path) for path in super().parse(argument)]
+        return [Path().parse(path) for path in super().parse(argument)]
 
 
 class Subject:
@@ -104,11 +104,11 @@ class Subject:
 
     def whole(self, name: str, default: int | None, says: str, allowed: Range) -> None:
         """A whole number."""
-        self._define(name, default, says, _Number(int, allowed))
+        self._define(name, default, says, Number(int, allowed))
 
     def real(self, name: str, default: float | None, says: str, allowed: Range) -> None:
         """A number."""
-        self._define(name, default, says, _Number(float, allowed))
+        self._define(name, default, says, Number(float, allowed))
 
     def switch(self, name: str, default: bool | None, says: str) -> None:
         """Yes or no."""
@@ -121,11 +121,11 @@ class Subject:
 
     def choice(self, name: str, default: str | None, says: str, allowed: Iterable[str]) -> None:
         """One of some words."""
-        self._define(name, default, says, _Choice(allowed))
+        self._define(name, default, says, Choice(allowed))
 
     def path(self, name: str, default: str | None, says: str, *, may_be_empty: bool = False) -> None:
         """A path, or a word in the place of one."""
-        self._define(name, default, says, _Path(may_be_empty=may_be_empty))
+        self._define(name, default, says, Path(may_be_empty=may_be_empty))
 
     def words(self, name: str, default: Sequence[str] | None, says: str) -> None:
         """Words, separated by commas."""
@@ -134,11 +134,11 @@ class Subject:
 
     def paths(self, name: str, says: str) -> None:
         """Paths, separated by commas; none by default."""
-        self._define(name, [], says, _Paths(), flags.CsvListSerializer(","))
+        self._define(name, [], says, Paths(), flags.CsvListSerializer(","))
 
     def repeated_paths(self, name: str, says: str) -> None:
         """A path each time that the flag is given; none by default."""
-        flags.DEFINE_multi(_Path(), flags.ArgumentSerializer(), name, [], says)
+        flags.DEFINE_multi(Path(), flags.ArgumentSerializer(), name, [], says)
         self._names.append(name)
 
     def _define(self, name: str, default: Any, says: str, parser: Any, serializer: Any = None) -> None:
@@ -165,5 +165,5 @@ def _describe(flag: Any) -> str:
     """A flag as --help shows it."""
     default = "" if flag.default in (None, []) else f"={flag.default_as_str[1:-1]}"
     shown = f"--{'no' if flag.default else '[no]'}{flag.name}" if flag.boolean else f"--{flag.name}{default}"
-    allowed = f" A{flag.parser.syntactic_help[1:]}." if isinstance(flag.parser, _Number | _Choice) else ""
+    allowed = f" A{flag.parser.syntactic_help[1:]}." if isinstance(flag.parser, Number | Choice) else ""
     return f"  {shown}\n{textwrap.indent(textwrap.fill(flag.help + allowed, _WIDTH), ' ' * 6)}"

@@ -40,7 +40,7 @@ def train_main() -> NoReturn:
 def run(name: str) -> NoReturn:
     """Runs a binary, and leaves.
 
-    What went wrong ends in one line on stderr and exit code 1; with --verbosity=1 the traceback is shown in its place.
+    What went wrong ends in one line on stderr and exit code 1; with --verbosity=1 the traceback stands above it.
     Ctrl-C and SIGTERM end in one line and 130 or 143, wherever Python or XLA is then: nothing has to be tidied, since
     what a run leaves behind survives kill -9. Where nobody reads its output any more, it ends quietly.
 
@@ -52,9 +52,6 @@ def run(name: str) -> NoReturn:
     _leave_when_told(program)
     os.environ["MPLBACKEND"] = "agg"  # pictures are files; what the environment says may not be installed
     os.environ.pop("JAX_ENABLE_X64", None)  # scores and random draws are those of float32, and what needs more takes it
-    for stream in (sys.stdout, sys.stderr):
-        if stream:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a path need not be text
     sys.exit(_run(name, program))
 
 
@@ -68,14 +65,13 @@ def _run(name: str, program: str) -> int:
             binary.define_flags()
             if flags.parse([program, *sys.argv[1:]], binary.__doc__):
                 binary.main()
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return 0
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_unread():
             return _UNREAD
         if _is_verbose():
-            raise
+            sys.excepthook(type(error), error, error.__traceback__)
         print(f"{program}: error: {describe(error)}", file=sys.stderr)
         return 1
 
@@ -101,6 +97,10 @@ def _open_standard_files() -> None:
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(opened)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 open for as long as the program runs
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a path need not be text
 
 
 def _is_unread() -> bool:

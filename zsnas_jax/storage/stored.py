@@ -157,6 +157,7 @@ def as_plain_error(path: pathlib.Path, error: Exception, doing: str = "write") -
     if "locked" in text or "busy" in text:
         remedy = f": copy it with {path.name}-wal, and read the copy" if doing == "read" else ""
         return ValueError(f"{path} is in use by another process{remedy}")
-    if isinstance(error, sqlite3.OperationalError) and ("readonly" in text or "unable to open" in text):
+    of_disk = ("readonly", "unable to open", "disk is full")
+    if isinstance(error, sqlite3.OperationalError) and any(words in text for words in of_disk):
         return OSError(f"cannot {doing} {path}: {text}")
     return ValueError(f"{path} is damaged or not a results file: {text}")
