@@ -16,7 +16,7 @@ Neural Architecture Search", ICML 2019.
 
 from collections.abc import Callable, Mapping
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -43,6 +43,68 @@ def _switch(
         return next(iter(branches.values()))(constants, *operands)
     index = sum(i * (value == key) for i, key in enumerate(branches))
     return rematerialised_switch(index, list(branches.values()), *operands, constants=constants, has_aux=has_aux)
+
+
+class UnitOptions(NamedTuple):
+    """What the operations of a unit do: its fields of these names."""
+
+    ops: tuple[int, ...]
+    channels: int
+    can_narrow: bool
+    options: LayerOptions
+
+
+def _before_norm(own: UnitOptions, op: Any, x: jax.Array, kernels: Any, key: Any, share: Any) -> jax.Array:
+    """What an operation does before the norm: float[N, H, W, C] to float[N, H, W, w]."""
+
+    def convolution(op: int) -> Callable[..., jax.Array]:
+        def apply(constants: Any, x: jax.Array, kernels: Any) -> jax.Array:
+            (key, share), (kernel, slot) = constants, kernels[op]
+            y = conv2d(own.options.mask(x, key), kernel)
+            return weigh(y, None if slot is None else slot * share, kernel.size // kernel.shape[-1])
+
+        return apply
+
+    zeros = lambda constants, x, kernels: jnp.zeros((*x.shape[:-1], own.channels), x.dtype)
+    plain = {POOL: lambda constants, x, kernels: x, ABSENT: zeros}
+    return _switch(op, {o: plain.get(o) or convolution(o) for o in own.ops}, x, kernels, constants=(key, share))
+
+
+def _from_norm(
+    own: UnitOptions,
+    kind: Any,
+    y: jax.Array,
+    affine: Any,
+    slot: Any,
+    key: Any,
+    shown: bool,
+    normalise: Callable[..., jax.Array] | None = None,
+) -> tuple[jax.Array, Any]:
+    """Norm and activation of the channels that are no padding, or pooling: (output, response where it is shown)."""
+    normalise = normalise or own.options.normalise
+
+    def activate(width: int) -> Callable[..., Any]:
+        def apply(key: Any, y: jax.Array, affine: Any, slot: Any) -> Any:
+            scale, bias = affine
+            response = normalise(y[..., :width], scale[:width], bias[:width], key)
+            pad = lambda value: jnp.pad(value, ((0, 0),) * 3 + ((0, own.channels - width),))
+            return pad(own.options.activate(tap(response, slot))), pad(response) if shown else None
+
+        return apply
+
+    seen = lambda y: jnp.zeros_like(y) if shown else None
+    has_norm = affine is not None
+    branches = {_FULL: activate(own.channels)} if has_norm else {}
+    branches |= {_NARROW: activate(own.channels - 1)} if has_norm and own.can_narrow else {}
+    branches |= {_POOL: lambda key, y, affine, slot: (max_pool_3x3(y), seen(y))} if POOL in own.ops else {}
+    branches |= {_NOTHING: lambda key, y, affine, slot: (jnp.zeros_like(y), seen(y))} if ABSENT in own.ops else {}
+    result: tuple[jax.Array, Any] = _switch(kind, branches, y, affine, slot, constants=key, has_aux=True)
+    return result
+
+
+# Traced once for all units of a shape.
+_before_norm_traced = jax.jit(_before_norm, static_argnums=0)
+_from_norm_traced = jax.jit(_from_norm, static_argnums=(0, 6))
 
 
 class Unit(nn.Module):
@@ -78,43 +140,20 @@ class Unit(nn.Module):
         kernels = {o: ConvKernel(shape[o], self.kernel_init, name=_KERNELS[o])() for o in convolutions}
         affine = Affine(self.channels, name="norm")() if convolutions else None
         key = self.options.key_of(self)
-        y = _switch(op, {o: self._before_norm(o) for o in self.ops}, x, kernels, constants=(key, share))
-        shown, probe = site.wanted(), NormInput(name="norm_input")  # made here: inside a switch no module can be
-        # A unit of one operation has no switch around its norm, which can hold running statistics.
-        own = functools.partial(probe.normalise, self.options) if len(self.ops) == 1 else self.options.normalise
-        after = {_FULL: self._activate(self.channels, shown, own)} if convolutions else {}
-        after |= {_NARROW: self._activate(self.channels - 1, shown, own)} if convolutions and self.can_narrow else {}
-        seen = lambda y: jnp.zeros_like(y) if shown else None
-        after |= {_POOL: lambda key, y, affine, slot: (max_pool_3x3(y), seen(y))} if POOL in self.ops else {}
-        after |= {_NOTHING: lambda key, y, affine, slot: (jnp.zeros_like(y), seen(y))} if ABSENT in self.ops else {}
+        own = UnitOptions(self.ops, self.channels, self.can_narrow, self.options)
         is_conv = (op == CONV3) | (op == CONV1)
         kind = jnp.where(is_conv, jnp.where(narrow, _NARROW, _FULL), jnp.where(op == POOL, _POOL, _NOTHING))
-        z, response = _switch(kind, after, y, affine, site.slot(), constants=key, has_aux=True)
+        shown, probe = site.wanted(), NormInput(name="norm_input")  # made here: inside a switch no module can be
+        if len(self.ops) == 1:  # no switch around its norm, which can hold running statistics
+            y = _before_norm(own, op, x, kernels, key, share)
+            normalise = functools.partial(probe.normalise, self.options)
+            z, response = _from_norm(own, kind, y, affine, site.slot(), key, shown, normalise)
+        else:
+            y = _before_norm_traced(own, op, x, kernels, key, share)
+            z, response = _from_norm_traced(own, kind, y, affine, site.slot(), key, shown)
         if convolutions:
             self._observe(site, probe, y, response, is_conv, narrow)
         return z
-
-    def _before_norm(self, op: int) -> Callable[..., jax.Array]:
-        """What an operation does before the norm: (constants, x, kernels) to float[N, H, W, w]."""
-
-        def convolution(constants: Any, x: jax.Array, kernels: Any) -> jax.Array:
-            (key, share), (kernel, slot) = constants, kernels[op]
-            y = conv2d(self.options.mask(x, key), kernel)
-            return weigh(y, None if slot is None else slot * share, kernel.size // kernel.shape[-1])
-
-        zeros = lambda constants, x, kernels: jnp.zeros((*x.shape[:-1], self.channels), x.dtype)
-        return {POOL: lambda constants, x, kernels: x, ABSENT: zeros}.get(op, convolution)
-
-    def _activate(self, width: int, shown: bool, normalise: Callable[..., jax.Array]) -> Callable[..., Any]:
-        """Norm and activation of the first `width` channels: (key, y, affine, slot) to (output, response)."""
-
-        def apply(key: Any, y: jax.Array, affine: Any, slot: Any) -> Any:
-            scale, bias = affine
-            response = normalise(y[..., :width], scale[:width], bias[:width], key)
-            pad = lambda value: jnp.pad(value, ((0, 0),) * 3 + ((0, self.channels - width),))
-            return pad(self.options.activate(tap(response, slot))), pad(response) if shown else None
-
-        return apply
 
     def _observe(self, site: Site, probe: NormInput, y: jax.Array, response: Any, is_conv: Any, narrow: Any) -> None:
         """Shows passes the response, and the variances of what entered the norm, without padding."""
