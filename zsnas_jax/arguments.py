@@ -48,6 +48,7 @@ class Number(flags.ArgumentParser[Any]):
         self.syntactic_help = f"allowed are {'whole ' * (kind is int)}numbers from {allowed}"
 
     def parse(self, argument: Any) -> Any:
+        """The number."""
         try:
             value = self.kind(argument)
         except (ValueError, OverflowError):
@@ -65,6 +66,7 @@ class Choice(flags.ArgumentParser[str]):
         self.syntactic_help = f"allowed are {', '.join(self.allowed)}"
 
     def parse(self, argument: str) -> str:
+        """The word."""
         if argument not in self.allowed:
             raise ValueError(self.syntactic_help)
         return argument
@@ -77,6 +79,7 @@ class Path(flags.ArgumentParser[str]):
         self.may_be_empty = may_be_empty
 
     def parse(self, argument: str) -> str:
+        """The path, absolute where it began with `~`."""
         if not argument and not self.may_be_empty:
             raise ValueError("a path or a name is needed")
         path = os.path.expanduser(argument)
@@ -89,6 +92,7 @@ class Paths(flags.ListParser):
     """Paths, separated by commas."""
 
     def parse(self, argument: Any) -> list[str]:
+        """The paths, each as of `Path`."""
         return [Path().parse(path) for path in super().parse(argument)]
 
 

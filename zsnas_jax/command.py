@@ -4,6 +4,7 @@ The console commands start here, before the imports that take seconds, so that t
 imports nothing that takes long.
 """
 
+import contextlib
 import importlib
 import os
 import re
@@ -127,7 +128,9 @@ def _leave_when_told(program: str) -> None:
     def watch() -> None:
         while (number := os.read(signals, 1)[0]) not in _STOPPED:
             pass  # another that Python was told to handle
-        os.write(2, f"\n{program}: stopped; the same command goes on from here\n".encode())
+        with contextlib.suppress(OSError):  # whoever read stderr may be gone, or not be reading
+            if select.select([], [2], [], 1)[1]:
+                os.write(2, f"\n{program}: stopped; the same command goes on from here\n".encode())
         os._exit(_STOPPED[number])
 
     threading.Thread(target=watch, daemon=True, name="signals").start()
