@@ -1,10 +1,10 @@
 """Published pickles read as plain data, by an interpreter of our own: nothing that a pickle asks for is run.
 
-It knows the opcodes that such files consist of, and classes only by what stands in for them. Bounds on what is nested
-keep every step short: tuples, which Python hashes and prints by descending, hold no tuples.
+It knows the opcodes that such files consist of, and classes only by what stands in for them. Bounds keep every step
+short: tuples, which Python hashes by descending into them, hold few objects in all.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 import pickle
 import struct
 from typing import Any, BinaryIO
@@ -133,13 +133,24 @@ def _sized(width: int, convert: Callable[[bytes], Any], limit: int = MAX_BYTES) 
     return push
 
 
+def _count(items: Sequence[Any]) -> int:
+    """How many objects a tuple of them would hold, counted until they are too many; tuples in it hold few."""
+    found = len(items)
+    for item in items:
+        if found > _MAX_TUPLE:
+            break
+        if type(item) is tuple:
+            found += _count(item)
+    return found
+
+
 def _tuple(count: int | None) -> Callable[[_Pickle], None]:
     def push(p: _Pickle) -> None:
         if count is not None:
             p.marks.append(len(p.stack) - count)
         items = p.pop_mark()
-        if len(items) > _MAX_TUPLE or any(type(item) is tuple for item in items):
-            raise ValueError(f"a tuple holds another, or more than {_MAX_TUPLE} objects")
+        if _count(items) > _MAX_TUPLE:
+            raise ValueError(f"a tuple holds more than {_MAX_TUPLE} objects, with those of tuples in it")
         p.stack.append(tuple(items))
 
     return push
