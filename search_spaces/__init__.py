@@ -1,10 +1,16 @@
-"""The search spaces by name. A space of your own is a `SearchSpace` value: pass it, nothing has to be registered."""
+"""The search spaces by name. A space of your own is a `SearchSpace` value: pass it, nothing has to be registered.
+
+Commands read it from a file: --space=PATH.py:NAME.
+"""
 
 from collections.abc import Callable, Mapping
+import importlib.util
+import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201
+from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
     {"nasbench201": nasbench201.space, "nasbench101": nasbench101.space, "mobilenetv2": mobilenetv2.space}
@@ -14,11 +20,35 @@ __all__ = ["SPACES", "SearchSpace", "make_space", "mobilenetv2", "nasbench101", 
 
 
 def make_space(name: str) -> SearchSpace:
-    """The space of a name.
+    """The space of a name, or the one that a file of Python states: PATH.py:NAME, a `SearchSpace` or what returns one.
+
+    The file is run. Its SHA-256 is the `source` of the space: scores under another version of it are other scores.
 
     Raises:
-        ValueError: if it is unknown.
+        ValueError: if the name is unknown, or the file fails or holds no such space.
     """
-    if name not in SPACES:
-        raise ValueError(f"unknown space {name!r}: allowed are {', '.join(SPACES)}")
-    return SPACES[name]()
+    if name in SPACES:
+        return SPACES[name]()
+    path, colon, attribute = name.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        raise ValueError(f"unknown space {name[:200]!r}: allowed are {', '.join(SPACES)} or PATH.py:NAME")
+    return _from_file(pathlib.Path(path).expanduser(), attribute)
+
+
+def _from_file(path: pathlib.Path, attribute: str) -> SearchSpace:
+    if not path.is_file():
+        raise ValueError(f"space {path}:{attribute}: there is no such file")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+        found = getattr(module, attribute)
+        space = found if isinstance(found, SearchSpace) else found()
+    except Exception as error:
+        raise ValueError(f"space {path}:{attribute}: {type(error).__name__}: {error}") from error
+    if not isinstance(space, SearchSpace):
+        raise ValueError(f"space {path}:{attribute} is a {type(space).__name__}, needed is a SearchSpace")
+    if space.name in SPACES:
+        raise ValueError(f"space {path}:{attribute}: the name {space.name} is that of a space of this package")
+    return space._replace(source=files.sha256(path))

@@ -1,4 +1,4 @@
-"""A NAS-Bench-201 small enough to compile in seconds, and a batch for it."""
+"""A NAS-Bench-201 of one stage, small enough to compile in seconds, and a batch for it."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from zsnas_jax.search_spaces.nasbench201.network import NASBench201
 
 
 def network(num_classes=10):
-    return NASBench201(num_classes=num_classes, channels=4, cells_per_stage=1)
+    return NASBench201(num_classes=num_classes, channels=4, cells_per_stage=2, num_stages=1)
 
 
 def space():

@@ -163,6 +163,8 @@ class SearchSpace(NamedTuple):
             programs networks share by shape, a `zsnas_jax.measure.chain.Chain`. None: networks run whole.
         is_homogeneous: whether a network of the space without norms and biases is positively homogeneous of degree one
             in its input and in each layer, under an activation that is: then SynFlow and Phi may rescale its layers.
+        size_multiple: pixels along a side of a picture are a multiple of it.
+        source: what tells spaces of one name apart, besides it; of one that a file states the SHA-256 of the file.
     """
 
     name: str
@@ -190,6 +192,16 @@ class SearchSpace(NamedTuple):
     static: Callable[[Arch], Any] | None = None
     chain: Any = None
     is_homogeneous: bool = False
+    size_multiple: int = 1
+    source: str = ""
+
+
+def check_pictures(space: SearchSpace, image: Any) -> None:
+    """Raises ValueError if networks of a space do not take pictures [N, H, W, C] of this size."""
+    sides = image.shape[1:3]
+    if any(side < 1 or side % space.size_multiple for side in sides):
+        needed = f"a multiple of {space.size_multiple}" if space.size_multiple > 1 else "at least 1"
+        raise ValueError(f"pictures are of {sides[0]} x {sides[1]} pixels: space {space.name} needs {needed}")
 
 
 def fingerprint(arch: Arch) -> jax.Array:

@@ -102,6 +102,7 @@ def space() -> SearchSpace:
         num_variants=NUM_VARIANTS,
         variant_of=variant_of,
         is_homogeneous=True,
+        size_multiple=4,
         graph=graph,
         static=lambda arch: tuple(np.asarray(arch).tolist()),
     )

@@ -71,6 +71,7 @@ def space() -> SearchSpace:
         num_convolutions=num_convolutions,
         num_choices=(NUM_OPS,) * NUM_GENES,
         is_homogeneous=True,
+        size_multiple=4,
         graph=graph,
         static=lambda arch: tuple(np.asarray(arch).tolist()),
     )

@@ -227,12 +227,13 @@ class Reduction(nn.Module):
 
 
 class NASBench201(nn.Module):
-    """The macro network: stem, three stages of equal cells with residual blocks between them, classifier.
+    """The macro network: stem, stages of equal cells with residual blocks between them, classifier.
 
     Attributes:
         num_classes: width of the logits.
         channels: width of the first stage; doubled after each residual block.
-        cells_per_stage: cells in each of the three stages.
+        cells_per_stage: cells in each stage.
+        num_stages: stages, three in the benchmark.
         kernel_init: initialisation of every kernel.
         options: norm, activation, and mask on what enters a convolution.
     """
@@ -240,6 +241,7 @@ class NASBench201(nn.Module):
     num_classes: int = 10
     channels: int = 16
     cells_per_stage: int = 5
+    num_stages: int = NUM_STAGES
     kernel_init: Initializer = kaiming_uniform
     options: LayerOptions = LayerOptions()
 
@@ -261,7 +263,7 @@ class NASBench201(nn.Module):
         stem = ConvKernel((3, 3, image.shape[-1], self.channels), init, name="stem")
         norm = Affine(self.channels, name="stem_norm")
         x = ConvNorm(stem, norm, options, name="stem_conv_norm")(image, options.key_of(self))
-        for stage in range(NUM_STAGES):
+        for stage in range(self.num_stages):
             channels = self.channels * 2**stage
             if stage:
                 x = Reduction(channels, init, options, name=f"reduction{stage}")(x)
@@ -280,7 +282,7 @@ class NASBench201(nn.Module):
         """The layer of a site, counted from 1: cells and residual blocks in order, then the last activation."""
         layers_per_stage = self.cells_per_stage + 1
         if path[0] == "head_site":
-            return NUM_STAGES * layers_per_stage
+            return self.num_stages * layers_per_stage
         block, stage = path[0][:-1], int(path[0][-1])
         return stage * layers_per_stage + (position + 1 if block == "stage" else 0)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Batch
+from zsnas_jax.datasets.copies import find_copies
 from zsnas_jax.datasets.sources import (
     NUM_CLASSES,
     Examples,
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 DATASETS = ("noise", *NUM_CLASSES)
+_FAR = 100  # of float32's seven digits two are lost to the mean, and five are left to what differs
 
 
 def noise(num_classes: int = 10, image_size: int = 32) -> PictureSource:
@@ -98,7 +100,8 @@ def draw_batch(key: jax.Array, source: PictureSource, batch_size: int, *, augmen
         Batch: image float32[N, H, W, C], label int32[N].
 
     Raises:
-        ValueError: for a batch below 2 or larger than the source.
+        ValueError: for a batch below 2 or larger than the source, or one that no score is defined on: pictures that are
+            the same, not finite, or far from standard, a channel without variance, labels beyond the classes.
     """
     if batch_size < 2:
         raise ValueError(f"batch_size is {batch_size}: a correlation between samples needs at least 2")
@@ -107,5 +110,32 @@ def draw_batch(key: jax.Array, source: PictureSource, batch_size: int, *, augmen
     if augment:
         image = _augment(rng, image)
     pixels = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
-    pixels = (pixels - source.mean) / source.std
-    return Batch(jnp.asarray(pixels, jnp.float32), jnp.asarray(label))
+    pixels = ((pixels - source.mean) / source.std).astype(np.float32)
+    _check_batch(pixels, label, source)
+    return Batch(jnp.asarray(pixels), jnp.asarray(label))
+
+
+def _check_batch(image: np.ndarray, label: np.ndarray, source: PictureSource) -> None:
+    """Raises ValueError if no score is defined on a batch, or float32 cannot hold it."""
+    if image.ndim != 4 or not image.size:
+        raise ValueError(f"{source.name}: a batch is of shape {list(image.shape)}, needed is [N, H, W, C]")
+    if len(label) and not 0 <= label.min() <= label.max() < source.num_classes:
+        raise ValueError(
+            f"{source.name}: labels from {label.min()} to {label.max()} do not fit {source.num_classes} classes"
+        )
+    if not np.isfinite(image).all():
+        raise ValueError(f"{source.name}: pictures are not finite")
+    mean, std = image.mean((0, 1, 2), dtype=np.float64), image.std((0, 1, 2), dtype=np.float64)
+    for channel in range(image.shape[-1]):
+        if image[..., channel].min() == image[..., channel].max():
+            raise ValueError(f"{source.name}: channel {channel} has no variance in a batch of {len(image)}")
+        if abs(mean[channel]) > _FAR * std[channel]:
+            raise ValueError(
+                f"{source.name}: channel {channel} has mean {mean[channel]:.3g} and deviation {std[channel]:.3g}, too "
+                f"far from standard: allowed are means up to {_FAR} deviations"
+            )
+    if copies := find_copies(image):
+        first, before = next(iter(copies.items()))
+        raise ValueError(
+            f"{source.name}: {len(copies)} of {len(image)} pictures of a batch are copies, picture {first} of {before}"
+        )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from zsnas_jax import datasets
-from zsnas_jax.base import Batch, SearchSpace
+from zsnas_jax.base import Batch, SearchSpace, check_pictures
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 
@@ -79,7 +79,14 @@ def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
 
 
 def stored_settings(settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str) -> dict[str, Any]:
-    """What a results folder is bound to: the settings, the space, the classes, and the pictures by content."""
-    identity = batch_identity(fixed_batch(settings, source))
+    """What a results folder is bound to: the settings, the space, the classes, and the pictures by content.
+
+    Raises:
+        ValueError: if the space takes no pictures of this size.
+    """
+    batch = fixed_batch(settings, source)
+    check_pictures(space, batch.image)
+    identity = batch_identity(batch)
     data = {"dataset": dataset, "num_classes": source.num_classes, "batch_sha256": identity}
-    return {"space": space.name} | data | dataclasses.asdict(settings)
+    named = {"space": space.name} | ({"space_source": space.source} if space.source else {})
+    return named | data | dataclasses.asdict(settings)

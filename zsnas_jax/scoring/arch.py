@@ -10,7 +10,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace
+from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace, check_pictures
 from zsnas_jax.measure.losses import Loss, cross_entropy
 from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
@@ -51,7 +51,7 @@ def score_arch(
         float32[P], -inf where a score is undefined.
 
     Raises:
-        ValueError: if networks of the space take no traced genotype.
+        ValueError: if networks of the space take no traced genotype, or no pictures of this size.
     """
     if not space.is_dispatched:
         raise ValueError(f"networks of space {space.name} take no traced genotype: score them by make_scorer")
@@ -60,6 +60,7 @@ def score_arch(
         score = functools.partial(score_arch, space=space, proxies=proxies, **own)
         branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
+    check_pictures(space, batch.image)
     choice = {"variant": variant} if space.num_variants > 1 else {}
     module = space.make_network(num_classes=num_classes, **choice)
     params, weights, is_active = draw_params(key, arch, batch, space=space, module=module, initializer=initializer)

@@ -85,7 +85,7 @@ def make_chained(
     device = next(iter(devices or jax.local_devices()))
 
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
-        candidate = the_candidate(key, archs, repeats, batch, resample=resample)
+        candidate = the_candidate(key, space, archs, repeats, batch, resample=resample)
         try:
             return score_one(*candidate)[None]
         except ValueError:

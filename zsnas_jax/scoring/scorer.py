@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, candidate_key
+from zsnas_jax.base import Arch, Batch, SearchSpace, candidate_key, check_pictures
 
 
 class Scorer(NamedTuple):
@@ -28,18 +28,19 @@ class Scorer(NamedTuple):
 
 
 def the_candidate(
-    key: jax.Array, archs: Arch, repeats: Any, batch: Batch, *, resample: bool
+    key: jax.Array, space: SearchSpace, archs: Arch, repeats: Any, batch: Batch, *, resample: bool
 ) -> tuple[Arch, Batch, jax.Array]:
     """(architecture, its batch, its key) of a call of one candidate.
 
     Raises:
-        ValueError: if it has more.
+        ValueError: if it has more, or the space takes no pictures of this size.
     """
     if len(repeats) != 1:
         raise ValueError(f"{len(repeats)} candidates in one call: allowed is 1")
     first = lambda tree: jax.tree.map(lambda array: array[0], tree)
-    arch = first(archs)
-    return arch, first(batch) if resample else batch, candidate_key(key, arch, repeats[0])
+    arch, batch = first(archs), first(batch) if resample else batch
+    check_pictures(space, batch.image)
+    return arch, batch, candidate_key(key, arch, repeats[0])
 
 
 def running(run: Callable[..., Any], *arguments: Any) -> np.ndarray:

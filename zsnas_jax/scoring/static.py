@@ -91,7 +91,7 @@ def make_static(
     device = next(iter(devices or jax.local_devices()))
 
     def score(archs: Arch, repeats: Any, batch: Batch) -> np.ndarray:
-        arch, own_batch, arch_key = the_candidate(key, archs, repeats, batch, resample=resample)
+        arch, own_batch, arch_key = the_candidate(key, space, archs, repeats, batch, resample=resample)
         own: dict[str, Any] = {"space": space, "num_classes": num_classes, "initializer": initializer}
         params, weights = draw_static(arch_key, arch, own_batch, **own)
         variant = {"variant": int(space.variant_of(np.asarray(arch)))} if space.num_variants > 1 else {}

@@ -28,6 +28,7 @@ from zsnas_jax.training.steps import (
     AXIS,
     State,
     Teacher,
+    check_state,
     init_state,
     make_schedule,
     make_test_step,
@@ -169,7 +170,7 @@ def fit(
     Raises:
         ValueError: for a network or a teacher of other classes, fewer pictures than a batch, a checkpoint of another
             run or a damaged one, or a folder that another process works on.
-        RuntimeError: if the loss is no longer finite.
+        RuntimeError: if the loss, the network or the optimiser's state is no longer finite; no such state is saved.
         OSError: if a checkpoint cannot be saved.
     """
     if test_every < 1 or checkpoint_every < 0:
@@ -208,6 +209,7 @@ def fit(
                 row = test_row(_row(number, per_epoch, history, sums, schedule), state)
                 history, sums = [*history, row | {"seconds": _since(started)}], {}
             if ends or is_due(number):
+                check_state(state)
                 floats = {name: float(value) for name, value in sums.items()}
                 checkpoints.save(number, state, {"history": history, "sums": floats, "seconds": _since(started)})
             if ends:

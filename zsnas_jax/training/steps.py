@@ -51,6 +51,23 @@ class State:
         return self.variables if self.average is None else self.average
 
 
+def check_state(state: State) -> None:
+    """Raises RuntimeError if an array of a state, of the network, the optimiser or the average, is not finite."""
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    floats = {name: leaf for name, leaf in leaves.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    is_finite = jax.device_get(_are_finite(floats))
+    if bad := sorted(name for name, finite in is_finite.items() if not finite):
+        raise RuntimeError(
+            f"after step {int(state.step)} {len(bad)} of {len(floats)} arrays are not finite, first {bad[0]}: try a "
+            "smaller learning rate"
+        )
+
+
+@jax.jit
+def _are_finite(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return jax.tree.map(lambda array: jnp.isfinite(array).all(), arrays)
+
+
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[optax.Schedule, int]:
     """(learning rate of a step, number of steps)."""
     num_steps = max(1, round(recipe.epochs * steps_per_epoch))
