@@ -77,6 +77,19 @@ def test_every_truncated_or_missing_file_is_noticed(folder, capfd):
     assert restore(folder)[1]["rows"] == [3]
 
 
+@pytest.mark.parametrize("sums", [b"{}", b"[]", b'{"meta/metadata": 1}', b"[" * 100_000, b"\xff\xfe"])
+def test_checksums_that_verify_nothing_are_damage(folder, sums):
+    (folder / "checkpoints" / "3" / "sha256.json").write_bytes(sums)
+    with pytest.raises(ValueError, match="checkpoint .*3 is damaged .*: delete it to go on from step 2"):
+        restore(folder)
+
+
+def test_a_file_that_nobody_vouches_for_is_damage(folder):
+    (folder / "checkpoints" / "3" / "state" / "more").write_text("")
+    with pytest.raises(ValueError, match=r"3 is damaged \(state/more\)"):
+        restore(folder)
+
+
 def _json(data):
     try:
         return json.loads(data)

@@ -11,6 +11,7 @@ from zsnas_jax.proxies import acor, wrcor
 from zsnas_jax.search.seeds import Group, SearchStore
 from zsnas_jax.storage import seals, stored
 from zsnas_jax.storage.store import ResultStore
+from zsnas_jax.training.checkpoints import Checkpoints
 
 SETTINGS = {"seed": 0, "space": "made up"}
 ARCHS = [f"arch {i}" for i in range(120)]
@@ -77,6 +78,52 @@ def test_many_stores_that_decayed(store, tmp_path):
     outcomes = check_damaged(store, tmp_path / "copy", 400)
     print(f"\n400 damaged stores: {dict(outcomes)}")
     assert outcomes.total() == 400
+
+
+def check_checkpoints(folder, count):
+    """As `check_damaged`, of any file of the last checkpoint; without its checksums it counts as not finished."""
+    state = {"a": np.arange(600.0), "b": {"c": np.int32(7)}}
+    whole = folder / "whole"
+    with Checkpoints(whole, SETTINGS) as kept:
+        for step in (1, 2):
+            kept.save(step, state | {"b": {"c": np.int32(step)}}, {"rows": [step]})
+    paths = sorted(path.relative_to(whole) for path in (whole / "checkpoints" / "2").rglob("*") if path.is_file())
+    outcomes = collections.Counter()
+    for seed in range(count):
+        rng, copy = np.random.default_rng(seed), folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        path = copy / paths[rng.integers(len(paths))]
+        if rng.random() < 0.1 or not path.stat().st_size:
+            kind = "gone"
+            path.unlink()
+        else:
+            kind, damage = damaged(path.read_bytes(), rng)
+            path.write_bytes(damage)
+        try:
+            with Checkpoints(copy, SETTINGS) as store:
+                found, meta = store.restore(state)
+        except (ValueError, OSError) as error:
+            assert "\n" not in str(error) and "damaged" in str(error), f"seed {seed}: {error}"
+            outcomes[kind, "refused"] += 1
+            continue
+        step = meta["rows"][0]
+        assert step == 2 or (kind, path.name) == ("gone", "sha256.json"), f"seed {seed}"
+        np.testing.assert_array_equal(found["a"], state["a"])
+        assert found["b"]["c"] == step
+        outcomes[kind, "as written" if step == 2 else "the one before"] += 1
+    return outcomes
+
+
+def test_a_checkpoint_that_decayed_is_refused_or_as_it_was(tmp_path):
+    assert check_checkpoints(tmp_path, 15).total() == 15
+
+
+@pytest.mark.slow
+def test_many_checkpoints_that_decayed(tmp_path):
+    outcomes = check_checkpoints(tmp_path, 200)
+    print(f"\n200 damaged checkpoints: {dict(outcomes)}")
+    assert outcomes.total() == 200
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,23 @@ def test_a_user_trains_a_module_of_their_own(tmp_path):
     assert trained.history[-1]["test_accuracy"] == pytest.approx(hits.mean())
 
 
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+    """The loss of the only step is finite still: it is of the weights before."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, image):
+            return nn.Dense(4)(image.mean((1, 2)))
+
+    own = Model(Net(), Net(), Net().init)
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e38, weight_decay=1e6, epochs=0.2)
+    match = r"after step 1 [0-9]+ of [0-9]+ arrays are not finite, first \..*: try a smaller learning rate"
+    with pytest.raises(RuntimeError, match=match):
+        training.fit(tmp_path, own, recipe, data())
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        training.load(tmp_path, own)
+
+
 def test_a_teacher_with_other_classes_is_refused(tmp_path):
     for teacher in (np.zeros((40, 7), np.float32), lambda image: jnp.zeros((len(image), 7))):
         with pytest.raises(ValueError, match=r"teacher's logits are of shape \[\d+, 7\]: 4 classes are needed"):
