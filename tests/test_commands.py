@@ -1,12 +1,10 @@
 """How the binaries run: errors in one line, stops, closed pipes, surroundings, flags."""
 
 import os
-import pathlib
 import re
 import signal
 import subprocess
 import sys
-import time
 
 import conftest
 import jax
@@ -202,6 +200,7 @@ def test_a_flag_reads(parser, text, value):
         ),
         (arguments.Choice(["a", "b"]), ["", "c", "a,b"], "allowed are a, b"),
         (arguments.Path(), [""], "a path or a name is needed"),
+        (arguments.Path(), ["a/\udcff"], "a path in UTF-8 is needed"),
         (arguments.Path(), ["~no_such_user/b"], "~no_such_user is no home folder that is known here"),
     ],
 )

@@ -82,10 +82,17 @@ class Path(flags.ArgumentParser[str]):
         """The path, absolute where it began with `~`."""
         if not argument and not self.may_be_empty:
             raise ValueError("a path or a name is needed")
+        if not _is_text(argument):
+            raise ValueError("a path in UTF-8 is needed")
         path = os.path.expanduser(argument)
         if path.startswith("~"):
             raise ValueError(f"{path.split(os.sep)[0]} is no home folder that is known here")
         return path
+
+
+def _is_text(argument: str) -> bool:
+    """Whether what came from the command line was UTF-8, which XLA asks of paths."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
 
 
 class Paths(flags.ListParser):
