@@ -2,14 +2,11 @@
 
 import csv
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
-import conftest
+import binaries
 import numpy as np
 import pytest
 import tiny
@@ -24,48 +21,19 @@ from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import stored
 from zsnas_jax.storage.store import ResultStore
 
-TRY_ALL = """
-import json, os
-from absl import flags as absl_flags
-from zsnas_jax import flags, score_main
-score_main.define_flags()
-flags.configure = lambda: None
-for case in json.loads(os.environ["CASES"]):
-    for name in absl_flags.FLAGS:
-        absl_flags.FLAGS[name].unparse()
-    try:
-        absl_flags.FLAGS(["score_main", *case])
-        score_main.main()
-        print(json.dumps("no error"))
-    except (absl_flags.Error, ValueError, OSError) as error:
-        print(json.dumps(str(error)))
-"""
-SMALL = ["--batch_size=4", "--num_devices=1", f"--compilation_cache={conftest.CACHE}"]
+SMALL = ["--batch_size=4", "--num_devices=1"]
 
 
-def start(*flags, cwd, **options):
-    command = [sys.executable, "-m", "zsnas_jax.score_main", *SMALL, *flags]
-    env = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
-    return subprocess.Popen(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+def start(*flags, cwd):
+    return binaries.start("score_main", *SMALL, *flags, cwd=cwd)
 
 
 def run(*flags, cwd):
-    process = start(*flags, cwd=cwd)
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
+    return binaries.run("score_main", *SMALL, *flags, cwd=cwd)
 
 
 def errors_of(cases, cwd):
-    """What the binary says to each list of flags, all in one process."""
-    env = os.environ | {"PYTHONPATH": str(conftest.ROOT), "CASES": json.dumps(cases)}
-    command = [sys.executable, "-c", TRY_ALL]
-    process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
-    assert process.returncode == 0, process.stderr
-    errors = [json.loads(line) for line in process.stdout.splitlines()]
-    assert len(errors) == len(cases)
-    return errors
+    return binaries.errors_of("score_main", cases, cwd)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +155,7 @@ def test_a_flag_that_would_change_scores_is_refused(finished, pictures):
 
 
 BAD = [
-    (["--space=nb301"], "flag --space=nb301: allowed are nasbench201"),
+    (["--space=nb301"], "unknown space 'nb301': allowed are nasbench201"),
     (["--proxies=wrcore"], "unknown proxy 'wrcore': allowed are all, pnorm, pgnorm, snip"),
     (["--proxies=swap:samples=2"], "proxy 'swap:samples=2': unknown setting 'samples': allowed are num_samples, mu"),
     (["--proxies=acor,acor"], "proxies acor, acor: acor is given twice"),

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 
+import binaries
 import chex
 import conftest
 import jax
 import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
-from test_search_main import run as run_binary
-from test_search_main import start as start_binary
 from test_training import examples
 
 from zsnas_jax import training
@@ -28,11 +27,11 @@ WRITTEN = ("report.json", "metrics.csv", "curves.png", "checkpoints", "tensorboa
 
 
 def start(*flags, cwd):
-    return start_binary(*flags, cwd=cwd, module="train_main")
+    return binaries.start("train_main", *flags, cwd=cwd)
 
 
 def run(*flags, cwd):
-    return run_binary(*flags, cwd=cwd, module="train_main")
+    return binaries.run("train_main", *flags, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -165,25 +164,27 @@ def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
     assert "there are no test pictures" in out
 
 
-@pytest.mark.parametrize(
-    ("flags", "complaint"),
-    [
-        ([], "arch is missing"),
-        (["--arch=15625"], "arch 15625: space nasbench201 has 15625"),
-        (["--arch=missing.json"], "arch missing.json: it is no report of a search"),
-        (["--arch=0", "--dataset=noise"], "data set noise holds nothing to learn"),
-        (["--arch=0", "--num_classes=3"], "label 3 does not fit 3 classes"),
-        (["--arch=0", "--dataset=odd.npz"], "odd.npz, test: label 10 does not fit 4 classes"),
-        (["--arch=0", "--teacher=wide.npy"], "teacher's logits are of shape [40, 9]: 4 classes are needed"),
-        (["--arch=0", "--num_devices=2", "--batch_size=7"], "batch_size is 7: 2 devices cannot share it evenly"),
-        (["--arch=0", "--out=trained"], "is of another run: arch is"),
-        (["--arch=0", "--image_size=10"], "pictures of 10 pixels do not fit space nasbench201"),
-    ],
-)
-def test_bad_input_is_one_clear_line(trained, folder, flags, complaint):
+BAD_INPUT = [
+    ([], "arch is missing"),
+    (["--arch=15625"], "arch 15625: space nasbench201 has 15625"),
+    (["--arch=missing.json"], "arch missing.json: it is no report of a search"),
+    (["--arch=0", "--dataset=noise"], "data set noise holds nothing to learn"),
+    (["--arch=0", "--num_classes=3"], "label 3 does not fit 3 classes"),
+    (["--arch=0", "--dataset=odd.npz"], "odd.npz, test: label 10 does not fit 4 classes"),
+    (["--arch=0", "--teacher=wide.npy"], "teacher's logits are of shape [40, 9]: 4 classes are needed"),
+    (["--arch=0", "--num_devices=2", "--batch_size=7"], "batch_size is 7: 2 devices cannot share it evenly"),
+    (["--arch=0", "--out=trained"], "is of another run: arch is"),
+    (["--arch=0", "--image_size=10"], "pictures of 10 pixels do not fit space nasbench201"),
+]
+
+
+def test_bad_input_is_one_clear_line(trained, folder):
+    errors = binaries.errors_of("train_main", [[*SMALL, *flags] for flags, _ in BAD_INPUT], folder, num_devices=2)
+    for error, (flags, complaint) in zip(errors, BAD_INPUT, strict=True):
+        assert complaint in error and "\n" not in error, flags
+    flags, complaint = BAD_INPUT[0]
     code, _, err = run(*SMALL, *flags, cwd=folder)
-    assert code == 1
-    assert err.strip().splitlines()[-1].startswith("train_main: error: ") and complaint in err
+    assert code == 1 and err.startswith(f"train_main: error: {complaint}") and err.count("\n") == 1
 
 
 @pytest.mark.slow
