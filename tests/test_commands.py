@@ -132,6 +132,14 @@ def test_a_signal_that_is_ignored_stays_so():
     assert process.communicate(timeout=10) == ("ended\n", "") and process.returncode == 0
 
 
+def test_a_stop_after_the_end_changes_nothing():
+    body = "import atexit\natexit.register(lambda: (print('leaving', flush=True), time.sleep(1)))\nprint('done')"
+    process = start_stub(body)
+    assert [process.stdout.readline() for _ in range(2)] == ["done\n", "leaving\n"]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("", "") and process.returncode == 0
+
+
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 def test_a_closed_pipe_ends_quietly(closed):
     stream = f"import sys\nfor _ in range(10**5): print('text', file=sys.{closed}, flush=True)"

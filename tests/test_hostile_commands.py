@@ -149,7 +149,7 @@ def test_stopped_at_any_moment_it_says_so_and_goes_on(name, folder):
     """Interrupts, every fourth twice at once, every sixth SIGTERM, at moments of imports, compilation, work, reports."""
     moments = random.Random(name)
     began = time.monotonic()
-    expected = finish(name, "whole", folder)
+    expected = finish(name, f"whole_{name}", folder)
     duration = time.monotonic() - began
     line = f"{name}: stopped; the same command goes on from here"
     counts, slowest = collections.Counter(), 0.0

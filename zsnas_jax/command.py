@@ -53,7 +53,10 @@ def run(name: str) -> NoReturn:
     _leave_when_told(program)
     os.environ["MPLBACKEND"] = "agg"  # pictures are files; what the environment says may not be installed
     os.environ.pop("JAX_ENABLE_X64", None)  # scores and random draws are those of float32, and what needs more takes it
-    sys.exit(_run(name, program))
+    code = _run(name, program)
+    for number in _STOPPED:  # everything is done and said; Python's own end would die of a signal without a word
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _run(name: str, program: str) -> int:
