@@ -296,7 +296,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
 
 
 def test_one_value_a_channel_is_too_few_to_train():
-    own, picture = model(), jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.float32)
+    own, picture = model(), jax.ShapeDtypeStruct((1, 1, 1, 3), jnp.float32)
     variables = jax.eval_shape(own.init, jax.random.key(0), picture)
     with pytest.raises(ValueError, match="batch norm sees one value a channel: more pictures"):
         jax.eval_shape(lambda v, picture: own.train.apply(v, picture, mutable=["batch_stats"]), variables, picture)
