@@ -145,13 +145,13 @@ def attack(reader: Reader, folder: Any, num_cases: int, seed: int = 0) -> Counte
     path = folder / reader.file
     path.parent.mkdir(parents=True, exist_ok=True)
     rng, counts = random.Random(f"{reader.file} {seed}"), Counter(refused=0, equal=0, different=0)
-    right = None
+    rights = []
     for layer in reader.layers:
         path.write_bytes(layer.pack(layer.payload))
-        right = reader.read(reader.path(path))
+        rights.append(reader.read(reader.path(path)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(num_cases):
-        layer = reader.layers[number % len(reader.layers)]
+        layer, right = reader.layers[number % len(rights)], rights[number % len(rights)]
         changed = mutate(rng, layer.payload)
         data = layer.pack(changed)
         path.write_bytes(data)

@@ -204,7 +204,7 @@ def tfds(name):
     file = f"cifar10/3.0.2/{name}"
     read = lambda folder: one_by_one(sources.from_tfds("cifar10", folder))
     return Reader(
-        f"tfds/{file}", [Layer((TFDS / file).read_bytes())], read, 100, lambda path: path.parents[2], "cifar10"
+        f"tfds/{file}", [Layer((TFDS / file).read_bytes())], read, 20, lambda path: path.parents[2], "cifar10"
     )
 
 
@@ -234,7 +234,7 @@ READERS = {
     ),
     "TFRecord of NAS-Bench-101": Reader(
         "n.tfrecord",
-        [Layer(b"".join(map(frame, ROWS))), Layer(ROWS[0], lambda data: frame(data) + frame(ROWS[1]))],
+        [Layer(frame(ROWS[0])), Layer(ROWS[0], lambda data: frame(data) + frame(ROWS[1]))],
         read_table,
         has_checksum=True,
     ),
