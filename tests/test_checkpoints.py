@@ -97,6 +97,14 @@ def _json(data):
         return None
 
 
+def test_a_folder_that_was_taken_away_is_noticed_at_the_next_checkpoint(folder):
+    with Checkpoints(folder, SETTINGS) as store:
+        shutil.rmtree(folder)
+        with pytest.raises(OSError, match="cannot save the checkpoint of step 4: .*checkpoints was deleted while this"):
+            store.save(4, STATE, {})
+    assert not folder.exists()
+
+
 def test_one_that_was_not_finished_is_forgotten(folder):
     (folder / "checkpoints" / "3" / "sha256.json").unlink()
     assert restore(folder)[1]["rows"] == [2]

@@ -58,8 +58,10 @@ class Checkpoints:
         """Saves a tree of arrays and JSON values, durably, and drops all but the last two.
 
         Raises:
-            OSError: if the disk fails or is full; the checkpoints before are kept.
+            OSError: if the disk fails or is full, and the checkpoints before are kept; or if their folder is gone.
         """
+        if not self.folder.is_dir():
+            raise OSError(f"cannot save the checkpoint of step {step}: {self.folder} was deleted while this ran")
         own, state = dict(meta) | {"settings": self.settings}, jax.device_get(state)
         items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(own)}
         path = self.folder / str(step)
