@@ -50,6 +50,8 @@ def folder(tmp_path_factory):
     np.save(path / "wide.npy", np.zeros((40, 9), np.float32))
     (path / "found.json").write_text(json.dumps({"best": {"arch": ARCH}}))
     (path / "broken.npy").write_bytes(b"nothing")
+    (path / "broken.json").write_text("nothing")
+    (path / "nested.json").write_text("[" * 100_000)
     return path
 
 
@@ -167,7 +169,10 @@ def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
 BAD_INPUT = [
     ([], "arch is missing"),
     (["--arch=15625"], "arch 15625: space nasbench201 has 15625"),
-    (["--arch=missing.json"], "arch missing.json: it is no report of a search"),
+    (["--arch=missing.json"], "No such file or directory: 'missing.json'"),
+    (["--arch=broken.json"], "arch broken.json: it is no report of a search: Expecting value"),
+    (["--arch=nested.json"], "arch nested.json: it is no report of a search: "),
+    (["--arch=0", "--teacher=broken.npy"], "teacher broken.npy cannot be read: "),
     (["--arch=0", "--dataset=noise"], "data set noise holds nothing to learn"),
     (["--arch=0", "--num_classes=3"], "label 3 does not fit 3 classes"),
     (["--arch=0", "--dataset=odd.npz"], "odd.npz, test: label 10 does not fit 4 classes"),

@@ -28,6 +28,7 @@ from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.reports import score_report, train_report
 from zsnas_jax.storage import files
+from zsnas_jax.storage.reading import open_regular, read_bytes, reading
 from zsnas_jax.training import Data, Frame, Model, Recipe
 from zsnas_jax.training.recipes import OPTIMIZERS, PRECISIONS
 
@@ -37,6 +38,7 @@ _USUAL_SIZE = 224
 TRAINING = Subject("Training")
 RECIPE = Subject("In the place of what the recipe says")
 _MOST_STEPS, _MOST_EPOCHS = 2**31 - 1, 100_000
+_MAX_REPORT = 1 << 28  # bytes
 _SHARE, _WEIGHT = Range(0, 1, without=(1,)), Range(0, 1e6)
 _ALLOWED: dict[str, Any] = {
     "epochs": Range(0, _MOST_EPOCHS, without=(0,)),
@@ -107,10 +109,8 @@ def _arch(space: SearchSpace) -> Arch:
     if not text:
         raise ValueError("arch is missing: give --arch a string, a published index, or the report.json of a search")
     if text.endswith(".json"):
-        try:
-            text = str(json.loads(pathlib.Path(text).read_text())["best"]["arch"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"arch {text}: it is no report of a search ({type(error).__name__})") from error
+        with reading(f"arch {text}: it is no report of a search"), open_regular(text) as file:
+            text = str(json.loads(read_bytes(file, _MAX_REPORT))["best"]["arch"])
     if text.isdigit() and space.from_index and space.num_archs:
         if int(text) >= space.num_archs:
             raise ValueError(f"arch {text}: space {space.name} has {space.num_archs}")
@@ -162,10 +162,8 @@ def _teacher(path: str | None) -> tuple[Any, dict[str, Any]]:
     if path is None:
         return None, {"teacher": None}
     if path.endswith(".npy"):
-        try:
+        with reading(f"teacher {path} cannot be read"), open_regular(path):
             return np.load(path, allow_pickle=False, mmap_mode="r"), {"teacher": path}
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"teacher {path} cannot be read: {error}") from error
     module, variables = training.load(path)
     own = {"teacher": path, "teacher_sha256": training.fingerprint(path)}
     return lambda image: module.apply(variables, image), own

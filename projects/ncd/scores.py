@@ -13,12 +13,15 @@ from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies import PROXIES
 from zsnas_jax.proxies.labels import OPTIONS, label, parse
 from zsnas_jax.search_spaces import nasbench201
-from zsnas_jax.storage import stored
+from zsnas_jax.storage import arrays, stored
+from zsnas_jax.storage.reading import reading
 
 _OF_PROXIES = ("weighting", *OPTIONS)
 """Settings that folders of format 1 have of all their proxies, and labels say since."""
 _APART = ("format", "dataset", *_OF_PROXIES)
 """Settings in which folders may differ. The name of a data set may be a path: batch_sha256 says what is in it."""
+
+_MAX_ARRAY = 1 << 28  # bytes
 
 
 class Source(NamedTuple):
@@ -43,7 +46,8 @@ def read_store(folder: pathlib.Path) -> Source:
         if not (folder / "scores.csv").exists():
             raise ValueError(f"store {folder} has neither {stored.FILE} nor scores.csv")
         report = folder / "report.json"
-        settings = json.loads(report.read_text())["settings"] if report.exists() else {}
+        with reading(str(report)):
+            settings = json.loads(report.read_text())["settings"] if report.exists() else {}
         return Source(settings, _labelled(_read_file(folder / "scores.csv"), settings))
     settings, columns, *_ = stored.read(folder)
     if settings.get("space") != "nasbench201":
@@ -83,8 +87,8 @@ def _read_file(path: pathlib.Path) -> dict[str, dict[int, float]]:
     """Column to published index to score."""
     columns: dict[str, Any]
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in arrays}
+        with reading(str(path)), arrays.open_npz(path) as archive:
+            columns = {name: arrays.read(archive, name, _MAX_ARRAY) for name in arrays.names(archive)}
     else:
         names, rows, _ = read_csv(path)
         columns = {name: [row[name] for row in rows] for name in names}

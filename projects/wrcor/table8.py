@@ -86,7 +86,7 @@ def read_live(path: str | os.PathLike[str]) -> Live:
         count, strategy, name = int(search["num_architectures"]), PREFIXES[search["strategy"]], str(search["scores"])
         looked_up, (_, spent) = run["how"] != "computed", run["commits"][-1]
         data, device = pathlib.Path(made["settings"]["dataset"]).stem, made["device"]["kind"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"{path} is not a report of search_main: {type(error).__name__} {error}") from error
     if space != nasbench101_truth.SPACE or looked_up:
         kind = "looked up" if looked_up else "live"

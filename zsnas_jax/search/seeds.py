@@ -24,6 +24,7 @@ from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
 from zsnas_jax.storage import seals
+from zsnas_jax.storage.reading import reading
 from zsnas_jax.storage.seals import Sealed
 from zsnas_jax.storage.store import ResultStore
 
@@ -173,7 +174,7 @@ def unpack(data: bytes, like: Any) -> Any:
         ValueError: if the bytes hold something else.
     """
     shapes, structure = jax.tree.flatten(like)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with reading("the state of a search"), np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         leaves = [arrays[f"leaf{i}"] for i in range(len(arrays.files))]
     found = [(leaf.shape, leaf.dtype) for leaf in leaves]
     wanted = [(leaf.shape, leaf.dtype) for leaf in map(_plain_shape, shapes)]
