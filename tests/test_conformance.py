@@ -175,7 +175,7 @@ CASES = {
         NO_BATCH_NORM
         | refuse(LAYERS, "Normalised has no layer output")
         | refuse(KERNELS | FISHER | {"phi"}, "Normalised: .* transforms its parameters, as WeightNorm"),
-        ("wrcor", "naswot", "jaccor", "bt"),
+        ("wrcor", "gcor", "rcor", "naswot", "swap", "jaccor", "netsens", "bt"),
     ),
     "Batchless": Case(
         Foreign(foreign.Batchless(**MARKS), foreign.batchless, (4, 4, 2)),
@@ -277,6 +277,7 @@ def test_proxies_are_the_oracles(name):
 
 
 @pytest.mark.slow
+# The masks of a transformed convolution are not seen from outside, where the oracle takes them.
 @pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.quick != NAMES and n != "Normalised"])
 def test_every_proxy_is_the_oracles(name):
     check_case(name, NAMES)

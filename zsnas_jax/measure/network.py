@@ -166,7 +166,8 @@ def forward(
     """
     options = options or network.options
     module = with_layer_options(network.module, options)
-    observer = _Observer(network, observe, rescale, len(jax.tree.leaves(image)[0]), bool(slots))
+    of_kernels = any(path[-1] not in _OF_PROBES for path in flatten_dict(slots or {}))
+    observer = _Observer(network, observe, rescale, len(jax.tree.leaves(image)[0]), of_kernels)
     foreign = ForeignLayers(options, with_dropout=network.with_dropout)
     is_foreign = not has_layer_options(module)
     variables = {**network.variables, "params": network.params if params is None else params, "slots": slots or {}}
@@ -194,14 +195,19 @@ def with_weights(network: Network, tell: TellRoles | None = None) -> Network:
     return network._replace(weights=Surveyed(lambda: survey(network.name, network.params, call, tell)))
 
 
+_OF_PROBES = ("gradients", "shift")  # slots of Site and Features; those of kernels have their names
+
+
 class _Observer:
     """What a pass does at probes, batch norms and weight layers; one object serves one call of a network."""
 
-    def __init__(self, network: Network, observe: Observers, rescale: bool, num_pictures: int, has_slots: bool) -> None:
+    def __init__(
+        self, network: Network, observe: Observers, rescale: bool, num_pictures: int, of_kernels: bool
+    ) -> None:
         self.network, self.observe, self.rescale, self.num_pictures = network, observe, rescale, num_pictures
         self.order: dict[Path, None] = {}  # paths of what was observed, in order of execution
         self.reached: set[Path] = set()  # slots that modules were handed
-        weights = network.weights.items() if has_slots else ()
+        weights = network.weights.items() if of_kernels else ()  # else nobody has to tell them
         self.kernels = {path[:-1]: (path[-1], weight) for path, weight in weights if weight.kernel}
 
     def intercept(self, next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
@@ -214,7 +220,7 @@ class _Observer:
                 self.check_site(module, args[0])
             return self.sow(module, self.observe.get(type(module), {}), *args)
         output = next_fun(*args, **kwargs)
-        names = ("gradients", "shift", self.kernels.get(module.path, ("kernel",))[0])
+        names = (*_OF_PROBES, self.kernels.get(module.path, ("kernel",))[0])
         self.reached.update((*module.path, name) for name in names if self._has(module, name))
         if method == "__call__":
             output = self._look_at_layer(module, args, output)
