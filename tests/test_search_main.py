@@ -191,6 +191,8 @@ BAD_INPUT = [
     (["--num_architectures=100000", "--num_seeds=1000"], "num_architectures is 100000, num_seeds 1000: together at most 20,000,000"),
     (["live", "--proxies=good"], "unknown proxy 'good'"),
     (["live", "--proxies=params", "--batch_size=65536"], "batch_size is 65536: about 156 GiB are needed for 1 networks"),
+    (["--proxies=good", "--dataset=svhn"], "unknown data set 'svhn': allowed are noise, cifar10"),
+    (["--proxies=good", "--benchmark=none"], "benchmark_column is 'accuracy': there is none where --benchmark is none"),
     (["--proxies=good", "--norm=ln"], "norm is 'ln': scores are looked up in a table, by the columns that --proxies names"),
     (["--proxies=good", "--weighting=none"], "weighting is 'none': scores are looked up in a table"),
     (["--programs=fast"], "flag --programs=fast: allowed are auto, dispatched, chained, static"),

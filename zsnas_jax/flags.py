@@ -195,8 +195,14 @@ def results_folder(stem: str, settings: Mapping[str, Any]) -> pathlib.Path:
 
 
 def ground_truth(space: str) -> TabularBenchmark | None:
-    """The table of --benchmark, if there is one for a space."""
+    """The table of --benchmark, if there is one for a space.
+
+    Raises:
+        ValueError: for a column without a table, or as `zsnas_jax.benchmarks.open_benchmark`.
+    """
     if FLAGS.benchmark == "none":
+        if FLAGS.benchmark_column:
+            raise ValueError(f"benchmark_column is {FLAGS.benchmark_column!r}: there is none where --benchmark is none")
         return None
     if FLAGS.benchmark != "auto":
         return benchmarks.open_benchmark(FLAGS.benchmark)

@@ -163,6 +163,8 @@ def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.Tab
             raise ValueError(
                 f"{name} is {value!r}: scores are looked up in a table, by the columns that --proxies names"
             )
+    if FLAGS.dataset not in datasets.DATASETS and not FLAGS.dataset.endswith(".npz"):
+        raise ValueError(f"unknown data set {FLAGS.dataset!r}: allowed are {', '.join(datasets.DATASETS)} or an .npz")
     table = benchmarks.open_benchmark(FLAGS.scores)
     if table.space != space.name:
         raise ValueError(f"scores {FLAGS.scores} are of space {table.space}, the search is of {space.name}")
