@@ -85,6 +85,11 @@ def test_the_traceback_is_there_for_those_who_ask():
     assert code == 1 and err.startswith("Traceback") and "stub_main: error: KeyError: 'gone'" in err.splitlines()[-1]
 
 
+def test_a_warning_is_one_line():
+    code, out, err = run_stub("import warnings\nwarnings.warn('x is 3')")
+    assert (code, out, err) == (0, "", "stub_main: warning: x is 3\n")
+
+
 def test_the_version_needs_no_imports():
     assert run_stub("pass", "--version") == (0, f"stub_main {command.__version__}\n", "")
 

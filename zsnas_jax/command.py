@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from typing import NoReturn
+import warnings
 
 from zsnas_jax import __version__
 
@@ -61,6 +62,7 @@ def run(name: str) -> NoReturn:
 
 def _run(name: str, program: str) -> int:
     """The exit code."""
+    warnings.showwarning = lambda message, *_: print(f"{program}: warning: {message}", file=sys.stderr)
     try:
         if "--version" in sys.argv[1:]:
             print(f"{program} {__version__}")
