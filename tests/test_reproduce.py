@@ -351,7 +351,7 @@ def test_the_accuracy_is_the_papers_where_the_benchmark_has_it(tmp_path):
 
 def test_pictures_of_a_file_are_named_with_its_hash(tmp_path):
     path = tmp_path / "small.npz"
-    np.savez(path, x_train=np.zeros((20, 8, 8, 3), np.uint8), y_train=np.arange(20))
+    np.savez(path, x_train=np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), y_train=np.arange(20))
     pictures = open_pictures("cifar100", str(path))
     assert (pictures.name, pictures.source.num_classes, pictures.sha256) == ("small", 100, files.sha256(path))
     with pytest.raises(ValueError, match="label 19 does not fit 10 classes"):

@@ -123,7 +123,11 @@ BAD = [
 @pytest.mark.parametrize(("given", "message"), BAD)
 def test_bad_flags_end_in_a_clear_line(tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
-    np.savez("small.npz", x_train=np.zeros((20, 8, 8, 3), np.uint8), y_train=np.arange(20) % 10)
+    np.savez(
+        "small.npz",
+        x_train=np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8),
+        y_train=np.arange(20) % 10,
+    )
     (tmp_path / "c100.csv").write_text(f"arch,cifar100_test_200\n{nasbench201.encode(nasbench201.from_index(0))},70\n")
     before = sorted(tmp_path.iterdir())
     with pytest.raises((ValueError, OSError), match=message):
