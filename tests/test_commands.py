@@ -248,6 +248,7 @@ command.run("zsnas_jax.search_main")
 """
 
 
+@pytest.mark.slow
 def test_no_home_no_name_another_back_end_and_double_precision_change_nothing(tmp_path):
     process = start_binary("search_main", *SEARCH, "--out=usual", cwd=tmp_path)
     _, err = process.communicate(timeout=300)

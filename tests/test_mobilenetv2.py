@@ -118,6 +118,7 @@ def score_tiny(names):
     return np.asarray(jax.jit(score)(params))
 
 
+@pytest.mark.slow
 def test_proxies_score_the_network():
     assert np.isfinite(score_tiny(["naswot", "acor", "pnorm"])).all()
 

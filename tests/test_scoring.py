@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import conftest
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from zsnas_jax.measure.measurements import Measurements
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.runs.scores import score_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
+from zsnas_jax.search_spaces import make_space
 from zsnas_jax.search_spaces.nasbench201.network import EDGES
 from zsnas_jax.storage.store import ResultStore
 
@@ -52,6 +54,16 @@ def test_one_compilation_whatever_the_number_of_architectures(reference):
     program.score(ARCHS[7:8], np.ones(1), tiny.batch(seed=1))
     assert program.num_compilations() == 1
     np.testing.assert_array_equal(scores, reference)
+
+
+def test_double_precision_elsewhere_in_a_program_changes_nothing():
+    space = make_space(f"{conftest.ROOT}/tests/data/toy_space.py:space")
+    chosen = proxies.make_proxies(["wrcor", "snip", "synflow", "jaccor"])
+    score = functools.partial(scoring.score_arch, KEY, space=space, proxies=chosen, num_classes=10)
+    with jax.enable_x64(False):
+        single = np.asarray(jax.jit(score)(space.from_index(14), tiny.batch()))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(jax.jit(score)(space.from_index(14), tiny.batch()), single, rtol=1e-5)
 
 
 def test_every_product_is_float32_also_on_a_gpu():

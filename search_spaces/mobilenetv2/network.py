@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Split, Step, run_steps
@@ -153,8 +154,8 @@ class Norm(nn.Module):
         probe = NormInput(name="input")
         if probe.wanted():
             probe.observe(jax.lax.stop_gradient(x).var(tuple(range(x.ndim - 1)), ddof=1), 1.0)
-        ones, zeros, shape = nn.initializers.ones, nn.initializers.zeros, x.shape[-1:]
-        scale, bias = self.param("scale", ones, shape), self.param("bias", zeros, shape)
+        draw = lambda name, init: self.param(name, init, x.shape[-1:], jnp.float32)
+        scale, bias = draw("scale", nn.initializers.ones), draw("bias", nn.initializers.zeros)
         return probe.normalise(self.options, x, scale, bias, self.options.key_of(self), EPSILON)
 
     @staticmethod
@@ -311,7 +312,7 @@ class Bias(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Adds it to float[N, ..., C]."""
-        return x + self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return x + self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
 
     def parameter_roles(self) -> Roles:
         """What it holds."""

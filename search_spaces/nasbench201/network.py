@@ -93,7 +93,7 @@ def run_operation(
     variance: bool,
 ) -> tuple[jax.Array, jax.Array | None]:
     """The operation of a dispatched edge: (output, as `conv_norm`). jit traces it once for all edges of one shape."""
-    nothing = jnp.zeros(x.shape[-1]) if variance else None
+    nothing = jnp.zeros(x.shape[-1], x.dtype) if variance else None
 
     def conv(key: Any, x: jax.Array, kernel: Any, affine: Any, slot: Any) -> Any:
         return conv_norm(options.activate(tap(x, slot)), kernel, affine, key, options, variance=variance)

@@ -49,19 +49,23 @@ class Initializer(NamedTuple):
 
 
 def _signed_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
+
+
+def _normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.normal(key, shape, jnp.float32)
 
 
 kaiming_uniform = Initializer(_signed_uniform, lambda fan_in: fan_in**-0.5)
 """U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)): PyTorch's default for its layers, and the papers' default."""
 
-kaiming_normal = Initializer(jax.random.normal, lambda fan_in: (2 / fan_in) ** 0.5)
+kaiming_normal = Initializer(_normal, lambda fan_in: (2 / fan_in) ** 0.5)
 """N(0, 2 / fan_in), 2 / fan_in being the variance."""
 
-normal = Initializer(jax.random.normal, lambda fan_in: 1.0)
+normal = Initializer(_normal, lambda fan_in: 1.0)
 """N(0, 1)."""
 
-kaiming_fan_out = Initializer(jax.random.normal, lambda fan_out: (2 / fan_out) ** 0.5, is_fan_out=True)
+kaiming_fan_out = Initializer(_normal, lambda fan_out: (2 / fan_out) ** 0.5, is_fan_out=True)
 """N(0, 2 / fan_out), He et al., "Delving Deep into Rectifiers", ICCV 2015, Equation 14: so NAS-Bench-Suite-Zero drew
 its convolutions of NAS-Bench-101, to judge by the norms that it published. Here dense layers are drawn alike."""
 

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.probes import slot_of
@@ -32,8 +33,8 @@ class Affine(nn.Module):
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         """Returns (scale, bias)."""
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        return self.param("scale", ones, (self.channels,)), self.param("bias", zeros, (self.channels,))
+        draw = lambda name, init: self.param(name, init, (self.channels,), jnp.float32)
+        return draw("scale", nn.initializers.ones), draw("bias", nn.initializers.zeros)
 
     def parameter_roles(self) -> Roles:
         """What it holds."""
