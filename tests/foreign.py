@@ -5,6 +5,7 @@ places from outside. Everything is tiny: 8 pictures of 8 x 8 or less.
 """
 
 from collections.abc import Callable, Mapping
+import math
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -292,6 +293,7 @@ class Grouped(Marked):
 
 
 def grouped(walk, x):
+    walk.multiply_adds += math.prod(x.shape)  # the patches, which Flax cuts by a convolution
     x = walk.contract(x, ("ConvLocal_0",), "nhwc,hwcd->nhwd", filters="hw")
     x = relu(walk.site(x, 1))
     x = walk.conv(x, ("ConvTranspose_0",), transposed=True, transpose_kernel=True)
