@@ -69,7 +69,7 @@ def define_run_flags() -> None:
 
 def define_network_flags(dataset: str) -> None:
     """The flags that say what is scored or trained, on what by default."""
-    NETWORK.path("space", "nasbench201", f"Search space: {', '.join(SPACES)}.")
+    NETWORK.path("space", "nasbench201", f"Search space: {', '.join(SPACES)}, or PATH.py:NAME, one of your own.")
     NETWORK.choice("init", "kaiming_uniform", "Initialisation.", INITIALIZERS)
     DATA.path("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
     DATA.whole("num_classes", None, "Width of the logits; default that of the data set.", Range(2, 22_000))
