@@ -51,7 +51,9 @@ def test_a_batch_takes_each_picture_once():
 
 def test_without_copies_a_batch_is_as_ever():
     draw = lambda: np.random.default_rng(3)
-    np.testing.assert_array_equal(copies.draw_distinct(draw(), IMAGE, 5, "x"), draw().choice(12, 5, replace=False))
+    np.testing.assert_array_equal(
+        copies.draw_distinct(draw(), IMAGE, 5, "x", dict), draw().choice(12, 5, replace=False)
+    )
     assert copies.find_copies(IMAGE) == {} and copies.find_copies(IMAGE[[0, 1, 0, 1, 0]]) == {2: 0, 3: 1, 4: 0}
 
 

@@ -1,6 +1,6 @@
 """Pictures that are the same as others: two in a batch would make its correlation matrices singular. M, N pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import hashlib
 import warnings
 
@@ -21,7 +21,9 @@ def find_copies(pictures: Iterable[np.ndarray]) -> dict[int, int]:
     return {place: before for place, before in places if before != place}
 
 
-def draw_distinct(rng: np.random.Generator, image: np.ndarray, count: int, name: str) -> np.ndarray:
+def draw_distinct(
+    rng: np.random.Generator, image: np.ndarray, count: int, name: str, all_copies: Callable[[], dict[int, int]]
+) -> np.ndarray:
     """The places int[N] of pictures that all differ, drawn without replacement.
 
     Where the first draw holds copies, others take their place, and a warning says what the data set holds.
@@ -31,6 +33,7 @@ def draw_distinct(rng: np.random.Generator, image: np.ndarray, count: int, name:
         image: [M, H, W, C].
         count: N, at most M.
         name: of the data set.
+        all_copies: () to `find_copies(image)`; called where the first draw holds some.
 
     Raises:
         ValueError: if fewer pictures differ.
@@ -39,7 +42,7 @@ def draw_distinct(rng: np.random.Generator, image: np.ndarray, count: int, name:
     again = find_copies(image[chosen])
     if not again:
         return chosen
-    copies = find_copies(image)
+    copies = all_copies()
     shown = ", ".join(f"{place} is {before}" for place, before in list(copies.items())[:_SHOWN])
     said = f"{name}: {len(copies)} of {len(image)} pictures are copies ({shown}{', ...' * (len(copies) > _SHOWN)})"
     if len(image) - len(copies) < count:

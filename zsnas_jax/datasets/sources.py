@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import http.client
 import os
 import pathlib
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zsnas_jax.datasets.copies import digest, draw_distinct
+from zsnas_jax.datasets.copies import digest, draw_distinct, find_copies
 from zsnas_jax.datasets.crops import centre_crop
 from zsnas_jax.storage import arrays, files
 from zsnas_jax.storage.reading import open_regular, reading, shorten
@@ -165,10 +166,12 @@ def from_arrays(
     if (flat := np.flatnonzero(np.asarray(std) == 0)).size:
         raise ValueError(f"{name}: every pixel of channel {flat[0]} is {image[0, 0, 0, flat[0]]}, it has no variance")
 
+    all_copies = functools.cache(lambda: find_copies(image))  # of all pictures, which takes a while
+
     def take(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         if count > len(image):
             raise ValueError(f"{name} has {len(image)} pictures, fewer than a batch of {count}")
-        chosen = draw_distinct(rng, image, count, name)
+        chosen = draw_distinct(rng, image, count, name, all_copies)
         return image[chosen], label[chosen].astype(np.int32)
 
     def examples(split: str) -> Examples | None:

@@ -4,31 +4,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.proxies.activation import (
-    naswot,
-    ncd_nwot,
-    ncd_swap,
-    nir_nwot,
-    nir_swap,
-    sam_nwot,
-    sam_swap,
-    swap,
-    swap_regularized,
-)
-from zsnas_jax.proxies.experimental import gcor_first2, gcor_first5, log_params, neg_log_fisher
-from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
-from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
-from zsnas_jax.proxies.response import acor, gcor, rcor, wrcor
-from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
-from zsnas_jax.proxies.size import flops, params
+from zsnas_jax.proxies import activation, experimental, function_space, jacobian, response, saliency, size
 
 FACTORIES = (
-    *(pnorm, pgnorm, snip, grasp, synflow, fisher, zico),
-    *(jaccor, epe, netsens, dyniso, lydyniso),
-    *(naswot, swap, swap_regularized, sam_nwot, sam_swap, nir_nwot, nir_swap, ncd_nwot, ncd_swap),
-    *(phi, phi_bn, zen, bt, bndlent),
-    *(params, flops),
-    *(acor, gcor, rcor, wrcor),
-    *(gcor_first2, gcor_first5, log_params, neg_log_fisher),
+    *(saliency.pnorm, saliency.pgnorm, saliency.snip, saliency.grasp),
+    *(saliency.synflow, saliency.fisher, saliency.zico),
+    *(jacobian.jaccor, jacobian.epe, jacobian.netsens, jacobian.dyniso, jacobian.lydyniso),
+    *(activation.naswot, activation.swap, activation.swap_regularized),
+    *(activation.sam_nwot, activation.sam_swap, activation.nir_nwot, activation.nir_swap),
+    *(activation.ncd_nwot, activation.ncd_swap),
+    *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
+    *(size.params, size.flops),
+    *(response.acor, response.gcor, response.rcor, response.wrcor),
+    *(experimental.gcor_first2, experimental.gcor_first5, experimental.log_params, experimental.neg_log_fisher),
 )
 PROXIES: Mapping[str, Callable[..., Proxy]] = MappingProxyType({f.__name__: f for f in FACTORIES})

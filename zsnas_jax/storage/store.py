@@ -28,7 +28,6 @@ from zsnas_jax.storage.stored import (
     SCORES,
     SETTINGS,
     UNREADABLE,
-    StoredProxy,
     as_plain_error,
     as_proxies,
     read_settings,
@@ -131,7 +130,7 @@ class ResultStore:
         """
 
         def insert() -> None:
-            number = self._number(proxy, is_new=True)
+            (number,) = self._numbers([proxy])
             seals.put(self._connection, FAILURES, [(number, arch, reason) for arch, reason in reasons.items()])
 
         self._commit(insert)
@@ -158,15 +157,13 @@ class ResultStore:
         Raises:
             ValueError: if the file is damaged.
         """
-        known = {label(proxy): len(self._read(SCORES, (number,))) for number, proxy in self._proxies().items()}
-        return dict(sorted(known.items()))
+        known = as_proxies(self._read(PROXIES))
+        counted = {label(proxy): len(self._read(SCORES, (number,))) for number, proxy in known.items()}
+        return dict(sorted(counted.items()))
 
     def _column(self, table: Sealed, proxy: Identified) -> dict[str, Any]:
         number = self._number(proxy)
         return {} if number is None else dict(self._read(table, (number,)))
-
-    def _proxies(self) -> dict[int, StoredProxy]:
-        return as_proxies(self._read(PROXIES))
 
     def _read(self, table: Sealed, part: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -176,7 +173,7 @@ class ResultStore:
 
     def _insert_scores(self, archs: Sequence[str], proxies: Sequence[Identified], scores: Iterable[Any]) -> None:
         """Within a transaction."""
-        numbers = [self._number(proxy, is_new=True) for proxy in proxies]
+        numbers = self._numbers(proxies)
         rows = [
             (number, arch, _checked(score, arch))
             for arch, row in zip(archs, scores, strict=True)
@@ -184,23 +181,36 @@ class ResultStore:
         ]
         seals.put(self._connection, SCORES, rows)
 
-    def _number(self, proxy: Identified, *, is_new: bool = False) -> int | None:
-        """The row of a proxy, None if there is none; or made, within a transaction."""
-        own, known = canonical_settings(proxy), self._proxies()
-        for number, other in known.items():
-            if (other.name, canonical_settings(other)) != (proxy.name, own):
+    def _number(self, proxy: Identified) -> int | None:
+        """The row of a proxy, None if there is none."""
+        return self._find(proxy, self._read(PROXIES))
+
+    def _numbers(self, proxies: Sequence[Identified]) -> list[int]:
+        """The rows of proxies, made where there are none; within a transaction."""
+        known, numbers = self._read(PROXIES), []
+        for proxy in proxies:
+            number = self._find(proxy, known)
+            if number is None:
+                number = 1 + max((row[0] for row in known), default=0)
+                row = number, proxy.name, canonical_settings(proxy), proxy.reference
+                seals.put(self._connection, PROXIES, [row])
+                known.append(row)
+            numbers.append(number)
+        return numbers
+
+    def _find(self, proxy: Identified, known: Iterable[tuple[Any, ...]]) -> int | None:
+        """The number of a proxy among rows of `PROXIES`; ValueError if its name and settings are another one's."""
+        own = proxy.name, canonical_settings(proxy)
+        for number, name, settings, reference in known:
+            if (name, settings) != own:
                 continue
-            if other.reference != proxy.reference:
+            if reference != proxy.reference:
                 raise ValueError(
-                    f"{self.path} holds scores of {label(proxy)} ({other.reference}), not of {label(proxy)} "
+                    f"{self.path} holds scores of {label(proxy)} ({reference}), not of {label(proxy)} "
                     f"({proxy.reference}): give the proxy another name or other settings, or take another folder"
                 )
-            return number
-        if not is_new:
-            return None
-        number = max(known, default=0) + 1
-        seals.put(self._connection, PROXIES, [(number, proxy.name, own, proxy.reference)])
-        return number
+            return int(number)
+        return None
 
     def _commit(self, insert: Callable[[], None]) -> None:
         """A transaction; what raises leaves nothing."""
