@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import conftest
+import numpy as np
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
 TRY_ALL = """
@@ -28,11 +30,19 @@ print("\\n" + json.dumps(said))
 """
 
 
-def start(module, *flags, cwd, **options):
-    """A binary on its way; its output is read by `communicate`."""
-    command = [sys.executable, "-m", f"zsnas_jax.{module}", f"--compilation_cache={conftest.CACHE}", *flags]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, text=True, **pipes, **options)
+def start_python(*arguments, cwd=None, at_interrupt=signal.default_int_handler, **options):
+    """Python on its way; its output is read by `communicate`."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    inherited = signal.signal(signal.SIGINT, at_interrupt)  # a shell's background job, which this may be, ignores it
+    try:
+        return subprocess.Popen([sys.executable, *arguments], cwd=cwd, text=True, env=ENVIRONMENT, **options)
+    finally:
+        signal.signal(signal.SIGINT, inherited)
+
+
+def start(module, *flags, cwd):
+    """A binary on its way."""
+    return start_python("-m", f"zsnas_jax.{module}", f"--compilation_cache={conftest.CACHE}", *flags, cwd=cwd)
 
 
 def run(module, *flags, cwd):
@@ -52,3 +62,10 @@ def errors_of(module, cases, cwd, num_devices=1):
     errors = json.loads(done.stdout.splitlines()[-1])
     assert len(errors) == len(cases)
     return errors
+
+
+def write_pictures(path):
+    """An .npz of 40 pictures of 8 x 8 pixels, four classes, and 8 to test."""
+    rng = np.random.default_rng(0)
+    picture = lambda count: rng.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
+    np.savez(path, x_train=picture(40), y_train=np.arange(40) % 4, x_test=picture(8), y_test=np.arange(8) % 4)

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 
-import conftest
+import binaries
+from binaries import ENVIRONMENT, start_python
 import jax
 import pytest
 
@@ -27,30 +28,16 @@ from zsnas_jax import command
 command.run("stub_main")
 """
 STOPPED = "stub_main: stopped; the same command goes on from here"
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
-
-
-def start(script, *flags, cwd=None, at_interrupt=signal.default_int_handler, **options):
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    inherited = signal.signal(signal.SIGINT, at_interrupt)  # a shell's background job, which this may be, ignores it
-    try:
-        return subprocess.Popen([sys.executable, *script, *flags], cwd=cwd, text=True, env=ENVIRONMENT, **options)
-    finally:
-        signal.signal(signal.SIGINT, inherited)
 
 
 def start_stub(body, *flags, **options):
-    return start(["-c", STUB.replace("BODY", repr(body))], *flags, **options)
+    return start_python("-c", STUB.replace("BODY", repr(body)), *flags, **options)
 
 
 def run_stub(body, *flags, **options):
     process = start_stub(body, *flags, **options)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
-
-
-def start_binary(name, *flags, cwd):
-    return start(["-m", f"zsnas_jax.{name}", f"--compilation_cache={conftest.CACHE}"], *flags, cwd=cwd)
 
 
 # --- errors
@@ -250,12 +237,12 @@ command.run("zsnas_jax.search_main")
 
 @pytest.mark.slow
 def test_no_home_no_name_another_back_end_and_double_precision_change_nothing(tmp_path):
-    process = start_binary("search_main", *SEARCH, "--out=usual", cwd=tmp_path)
+    process = binaries.start("search_main", *SEARCH, "--out=usual", cwd=tmp_path)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / ".found.csv.0123abc_.csv").write_text("of a run that was killed")
-    process = start(["-c", NOWHERE], *SEARCH, "--out=odd", cwd=tmp_path)
+    process = start_python("-c", NOWHERE, *SEARCH, "--out=odd", cwd=tmp_path)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert sorted(path.name for path in (tmp_path / "odd").iterdir()) == sorted(os.listdir(tmp_path / "usual"))
@@ -264,7 +251,7 @@ def test_no_home_no_name_another_back_end_and_double_precision_change_nothing(tm
 
 
 def test_help_groups_the_flags(tmp_path):
-    process = start_binary("train_main", "-h", cwd=tmp_path)
+    process = binaries.start("train_main", "-h", cwd=tmp_path)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and not err
     headings = re.findall(r"^[A-Z].*$", out, re.M)
@@ -280,7 +267,7 @@ def test_help_groups_the_flags(tmp_path):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is a GPU")
 def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(ENVIRONMENT, "JAX_PLATFORMS", "cuda")
-    process = start_binary("score_main", cwd=tmp_path)
+    process = binaries.start("score_main", cwd=tmp_path)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1 and err.count("\n") == 1
     assert err.startswith("score_main: error: JAX_PLATFORMS is 'cuda': there is none here")

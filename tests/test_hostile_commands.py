@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 
+import binaries
 import conftest
-import numpy as np
 import pytest
-from test_commands import SEARCH, start_binary
+from test_commands import SEARCH
 
 ABSURD = [
     "", "-1", "0", "-0.0", "1e300", "1e400", "-1e400", "nan", "inf", "-inf", "0.5", "1e-320", "2147483648", str(2**63),
@@ -69,11 +69,7 @@ os.write(standard, json.dumps(said).encode())
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("hostile")
-    rng = np.random.default_rng(0)
-    picture = lambda count: rng.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
-    np.savez(
-        path / "tiny.npz", x_train=picture(40), y_train=np.arange(40) % 4, x_test=picture(8), y_test=np.arange(8) % 4
-    )
+    binaries.write_pictures(path / "tiny.npz")
     return path
 
 
@@ -137,7 +133,7 @@ def result_of(name, folder):
 
 
 def finish(name, out, cwd):
-    process = start_binary(name, *COMMANDS[name], f"--out={out}", cwd=cwd)
+    process = binaries.start(name, *COMMANDS[name], f"--out={out}", cwd=cwd)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return result_of(name, cwd / out)
@@ -158,7 +154,7 @@ def test_stopped_at_any_moment_it_says_so_and_goes_on(name, folder):
         sent, code = (signal.SIGTERM, 143) if trial % 6 == 5 else (signal.SIGINT, 130)
         out = f"{name}{trial // RUNS_OF_A_FOLDER}"
         folders.add(out)
-        process = start_binary(name, *COMMANDS[name], f"--out={out}", cwd=folder)
+        process = binaries.start(name, *COMMANDS[name], f"--out={out}", cwd=folder)
         while not listens(process) and process.poll() is None:
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.9 * duration))

@@ -9,9 +9,9 @@ import signal
 import sqlite3
 import time
 
+import binaries
 import numpy as np
 import pytest
-from test_commands import start_binary
 from test_hostile_commands import COMMANDS, finish, result_of
 
 from zsnas_jax.proxies import wrcor
@@ -24,10 +24,7 @@ NUM_KILLS = 50
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("killed")
-    rng = np.random.default_rng(0)
-    picture = lambda count: rng.integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
-    arrays = {"x_train": picture(40), "y_train": np.arange(40) % 4, "x_test": picture(8), "y_test": np.arange(8) % 4}
-    np.savez(path / "tiny.npz", **arrays)
+    binaries.write_pictures(path / "tiny.npz")
     return path
 
 
@@ -41,7 +38,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bytes(name, folder):
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     while counts["kills"] < NUM_KILLS:
-        process = start_binary(name, *COMMANDS[name], "--out=out", cwd=folder)
+        process = binaries.start(name, *COMMANDS[name], "--out=out", cwd=folder)
         try:
             process.communicate(timeout=moments.uniform(0, 1.1 * duration))
         except Exception:  # its time is up
