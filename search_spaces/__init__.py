@@ -9,14 +9,19 @@ import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201
+from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201, nasbench_macro
 from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
-    {"nasbench201": nasbench201.space, "nasbench101": nasbench101.space, "mobilenetv2": mobilenetv2.space}
+    {
+        "nasbench201": nasbench201.space,
+        "nasbench101": nasbench101.space,
+        "mobilenetv2": mobilenetv2.space,
+        "nasbench_macro": nasbench_macro.space,
+    }
 )
 
-__all__ = ["SPACES", "SearchSpace", "make_space", "mobilenetv2", "nasbench101", "nasbench201"]
+__all__ = ["SPACES", "SearchSpace", "make_space", "mobilenetv2", "nasbench101", "nasbench201", "nasbench_macro"]
 
 
 def make_space(name: str) -> SearchSpace:

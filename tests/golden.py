@@ -4,11 +4,13 @@ import json
 import pathlib
 import zlib
 
+from flax.traverse_util import unflatten_dict
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zsnas_jax.base import Batch
+from zsnas_jax.nn.roles import Role
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -63,3 +65,20 @@ def batch(batch_size):
 def cells():
     """The golden cells of NAS-Bench-201."""
     return json.loads(shared_file("golden/nasbench201.json").read_text())
+
+
+def chain_entries(space):
+    """The golden networks of a space whose networks are chains."""
+    return json.loads(shared_file(f"golden/{space}.json").read_text())
+
+
+def chain_params(space, arch, entry, name_of):
+    """The golden weights as parameters of the chain of an architecture; name_of: path of a module to a kernel's name."""
+    own = arch, entry["num_classes"]
+    weights, shapes, flat = space.chain.weights(*own), space.chain.shapes(*own), {}
+    for path, shape in shapes.items():
+        if weights[path].kernel:
+            flat[path] = kernel(entry["seed"], name_of(path[:-1]), shape)
+        else:
+            flat[path] = np.full(shape, float(weights[path].role is Role.SCALE), np.float32)
+    return unflatten_dict(flat)

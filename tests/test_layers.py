@@ -25,12 +25,13 @@ def gradients(fn, *operands):
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_conv2d_and_its_gradients_are_xlas(size, stride):
+@pytest.mark.parametrize("pixels", [8, 5, 1])
+def test_conv2d_and_its_gradients_are_xlas(size, stride, pixels):
     pad = (size - 1) // 2
     plain = lambda x, k: lax.conv_general_dilated(
         x, k, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    operands = normal(3, 8, 8, 4), normal(size, size, 4, 5, seed=1)
+    operands = normal(3, pixels, pixels, 4), normal(size, size, 4, 5, seed=1)
     own = lambda x, k: layers.conv2d(x, k, stride)
     chex.assert_trees_all_close(own(*operands), plain(*operands), atol=1e-5)
     chex.assert_trees_all_close(gradients(own, *operands), gradients(plain, *operands), atol=2e-4)
@@ -38,15 +39,50 @@ def test_conv2d_and_its_gradients_are_xlas(size, stride):
 
 @pytest.mark.parametrize("size", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_conv2d_and_its_gradients_are_xlas(size, stride):
-    pad, axes = (size - 1) // 2, ("NHWC", "HWIO", "NHWC")
+@pytest.mark.parametrize("dilation, pixels", [(1, 6), (2, 6), (2, 5), (2, 2)])
+def test_depthwise_conv2d_and_its_gradients_are_xlas(size, stride, dilation, pixels):
+    pad, axes = (size - 1) // 2 * dilation, ("NHWC", "HWIO", "NHWC")
     plain = lambda x, k: lax.conv_general_dilated(
-        x, k, (stride, stride), [(pad, pad)] * 2, dimension_numbers=axes, feature_group_count=4
+        x,
+        k,
+        (stride, stride),
+        [(pad, pad)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=axes,
+        feature_group_count=4,
     )
-    operands = normal(3, 6, 6, 4), normal(size, size, 1, 4, seed=1)
-    own = lambda x, k: layers.depthwise_conv2d(x, k, stride)
+    operands = normal(3, pixels, pixels, 4), normal(size, size, 1, 4, seed=1)
+    own = lambda x, k: layers.depthwise_conv2d(x, k, stride, dilation)
     chex.assert_trees_all_close(own(*operands), plain(*operands), atol=1e-5)
     chex.assert_trees_all_close(gradients(own, *operands), gradients(plain, *operands), atol=2e-4)
+
+
+def test_conv_transpose2d_and_its_gradients_are_those_of_a_convolutions_gradient():
+    """Of the convolution at stride 2 by the kernel turned by 180 degrees: so others define it."""
+    operands = normal(2, 4, 4, 3), normal(3, 3, 3, 5, seed=1)
+
+    def plain(x, kernel):
+        turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        halve = lambda y: lax.conv_general_dilated(
+            y, turned, (2, 2), [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jax.vjp(halve, jnp.zeros((2, 8, 8, 5)))[1](x)[0]
+
+    chex.assert_trees_all_close(layers.conv_transpose2d(*operands), plain(*operands), atol=1e-5)
+    own, other = gradients(layers.conv_transpose2d, *operands), gradients(plain, *operands)
+    chex.assert_trees_all_close(own, other, atol=2e-4)
+
+
+@pytest.mark.parametrize("pixels", [6, 5, 1])
+def test_strided_pools_and_their_gradients_are_xlas(pixels):
+    x, window = normal(2, pixels, pixels, 3), ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    count = lax.reduce_window(jnp.ones_like(x), 0.0, lax.add, *window)
+    average = lambda x: lax.reduce_window(x, 0.0, lax.add, *window) / count
+    largest = lambda x: lax.reduce_window(x, -jnp.inf, lax.max, *window)
+    for own, plain in ((layers.avg_pool_3x3, average), (layers.max_pool_3x3, largest)):
+        halved = lambda x: own(x, 2)
+        chex.assert_trees_all_close(halved(x), plain(x), atol=1e-6)
+        chex.assert_trees_all_close(gradients(halved, x), gradients(plain, x), atol=1e-5)
 
 
 def test_batch_norm_and_its_gradients_are_flaxs():

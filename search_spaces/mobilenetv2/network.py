@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Split, Step, run_steps
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
-from zsnas_jax.nn.layers import conv2d, depthwise_conv2d
+from zsnas_jax.nn.modules import Block, Conv, Norm
 from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
+from zsnas_jax.nn.probes import Features, LayerOutput
 from zsnas_jax.nn.roles import Kernel, Role, Roles
 from zsnas_jax.nn.weights import Weight
 
@@ -86,118 +86,22 @@ def layers_of(plan: Plan) -> Iterator[Layer]:
             width, size = s.out, size // stride
 
 
-_KERNEL = Kernel((2,), (3,), (0, 1), weighs_itself=True)
-_ROLES: Mapping[str, Kernel | Role] = {"kernel": _KERNEL, "scale": Role.SCALE, "bias": Role.SHIFT}
-
-
-def _weights(layer: str, **shapes: tuple[int, ...]) -> dict[str, Weight]:
-    """What the parameters of a kernel's or a norm's module are, by their names."""
-    return {name: Weight(layer, _ROLES[name], shape, ()) for name, shape in shapes.items()}
-
-
 def _under(**modules: Mapping[str, Weight]) -> dict[Path, Weight]:
     """The parameters of a block's modules, by path."""
     return {(module, name): weight for module, own in modules.items() for name, weight in own.items()}
 
 
-class Conv(nn.Module):
-    """Mask and convolution without bias. float[N, H, W, C] to float[N, H / stride, W / stride, channels].
-
-    A 1x1 convolution at stride 1 is a product, also of means float[N, C].
-
-    Attributes:
-        channels: D; of a depthwise convolution C.
-        size: k.
-        stride: the same in both directions.
-        depthwise: whether each channel is filtered by itself.
-    """
-
-    channels: int
-    size: int = 1
-    stride: int = 1
-    depthwise: bool = False
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        shape = self.weights(x.shape[-1])["kernel"].shape
-        kernel: Any = self.param("kernel", self.kernel_init, shape)  # type: ignore[arg-type]
-        if self.size == 1 and self.stride > 1:
-            x = x[:, :: self.stride, :: self.stride]
-        x = self.options.mask(x, self.options.key_of(self))
-        if self.size == 1:
-            y = x @ kernel[0, 0]
-        else:
-            y = (depthwise_conv2d if self.depthwise else conv2d)(x, kernel, self.stride)
-        return weigh(y, slot_of(self, "kernel"), kernel.size // self.channels)
-
-    @nn.nowrap
-    def weights(self, inputs: int) -> dict[str, Weight]:
-        """What its parameters are."""
-        return _weights("Conv", kernel=(self.size, self.size, 1 if self.depthwise else inputs, self.channels))
-
-    def parameter_roles(self) -> Roles:
-        """What it holds."""
-        return {"kernel": _KERNEL}
-
-
-class Norm(nn.Module):
-    """The norm of float[N, ..., C]."""
-
-    options: LayerOptions = LayerOptions()
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        probe = NormInput(name="input")
-        if probe.wanted():
-            probe.observe(jax.lax.stop_gradient(x).var(tuple(range(x.ndim - 1)), ddof=1), 1.0)
-        draw = lambda name, init: self.param(name, init, x.shape[-1:], jnp.float32)
-        scale, bias = draw("scale", nn.initializers.ones), draw("bias", nn.initializers.zeros)
-        return probe.normalise(self.options, x, scale, bias, self.options.key_of(self), EPSILON)
-
-    @staticmethod
-    @nn.nowrap
-    def weights(channels: int) -> dict[str, Weight]:
-        """What its parameters are."""
-        return _weights("Norm", scale=(channels,), bias=(channels,))
-
-    def parameter_roles(self) -> Roles:
-        """What it holds."""
-        return {"scale": Role.SCALE, "bias": Role.SHIFT}
-
-
-def _conv(block: Any, name: str, channels: int, size: int = 1, stride: int = 1, *, depthwise: bool = False) -> Conv:
-    """A convolution of a block."""
-    own: dict[str, Any] = {"kernel_init": block.kernel_init, "options": block.options, "name": name}
-    return Conv(channels, size, stride, depthwise, **own)
-
-
-def _norm(block: Any, name: str = "norm") -> Norm:
-    """A norm of a block."""
-    return Norm(block.options, name=name)
-
-
-def _activate(block: Any, x: jax.Array, name: str = "site") -> jax.Array:
-    """The activation of a block, and a response site."""
-    return block.options.activate(Site(name=name)(x))
-
-
-class Stem(nn.Module):
+class Stem(Block):
     """Resizes pictures and halves them: float[N, H, W, 3] to float[N, resolution / 2, resolution / 2, channels]."""
 
     channels: int
     resolution: int
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Applies it."""
-        x = _norm(self)(_conv(self, "conv", self.channels, 3, 2)(resize(image, self.resolution)))
-        return LayerOutput(name="output")(_activate(self, x))
+        x = self.norm(epsilon=EPSILON)(self.conv("conv", self.channels, 3, 2)(resize(image, self.resolution)))
+        return LayerOutput(name="output")(self.activate(x))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -205,19 +109,17 @@ class Stem(nn.Module):
         return _under(conv=Conv(self.channels, 3).weights(inputs), norm=Norm.weights(self.channels))
 
 
-class Product(nn.Module):
+class Product(Block):
     """A 1x1 convolution, of channels that may be weighed: float[N, H, W, C] to float[N, H / s, W / s, channels]."""
 
     channels: int
     stride: int = 1
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array, gate: jax.Array | None = None) -> jax.Array:
         """Applies it to x, times gate float[N, C]."""
         x = x if gate is None else x * gate[:, None, None]
-        return _conv(self, "conv", self.channels, 1, self.stride)(x)
+        return self.conv("conv", self.channels, 1, self.stride)(x)
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -225,7 +127,7 @@ class Product(nn.Module):
         return _under(conv=Conv(self.channels).weights(inputs))
 
 
-class Filter(nn.Module):
+class Filter(Block):
     """What happens to each of a layer's middle channels: norm, activation, depthwise convolution, norm, activation.
 
     Attributes:
@@ -235,15 +137,13 @@ class Filter(nn.Module):
 
     size: int
     stride: int
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Maps float[N, H, W, C] to (float[N, H / stride, W / stride, C], its mean float[N, C])."""
-        x = _activate(self, _norm(self, "wide_norm")(x), "wide_site")
-        x = _conv(self, "conv", x.shape[-1], self.size, self.stride, depthwise=True)(x)
-        x = _activate(self, _norm(self)(x))
+        x = self.activate(self.norm("wide_norm", EPSILON)(x), "wide_site")
+        x = self.conv("conv", x.shape[-1], self.size, self.stride, depthwise=True)(x)
+        x = self.activate(self.norm(epsilon=EPSILON)(x))
         return x, x.mean((1, 2))
 
     @nn.nowrap
@@ -253,18 +153,15 @@ class Filter(nn.Module):
         return _under(conv=conv, wide_norm=Norm.weights(inputs), norm=Norm.weights(inputs))
 
 
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Block):
     """What channels are weighed by: sigmoid(norm(W2 relu(norm(W1 m)))) of their means m, float[N, C] to the same."""
-
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, mean: jax.Array) -> jax.Array:
         """Applies it, through round(C / 4) channels."""
         channels = mean.shape[-1]
-        squeezed = _activate(self, _norm(self, "squeeze_norm")(_conv(self, "squeeze", squeezed_of(channels))(mean)))
-        return nn.sigmoid(_norm(self, "excite_norm")(_conv(self, "excite", channels)(squeezed)))
+        squeezed = self.activate(self.norm("squeeze_norm", EPSILON)(self.conv("squeeze", squeezed_of(channels))(mean)))
+        return nn.sigmoid(self.norm("excite_norm", EPSILON)(self.conv("excite", channels)(squeezed)))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -279,7 +176,7 @@ def squeezed_of(channels: int) -> int:
     return round(channels / 4)
 
 
-class Join(nn.Module):
+class Join(Block):
     """A layer's end: norm, shortcut, activation.
 
     Attributes:
@@ -287,16 +184,14 @@ class Join(nn.Module):
     """
 
     projected: bool
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, y: jax.Array, x: jax.Array) -> jax.Array:
         """Maps what was narrowed and the shortcut, float[N, H, W, C] each, to the same."""
-        y = _norm(self)(y)
+        y = self.norm(epsilon=EPSILON)(y)
         if self.projected:
-            x = _norm(self, "shortcut_norm")(Bias(name="shortcut_bias")(x))
-        return LayerOutput(name="output")(_activate(self, x + y))
+            x = self.norm("shortcut_norm", EPSILON)(Bias(name="shortcut_bias")(x))
+        return LayerOutput(name="output")(self.activate(x + y))
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[Path, Weight]:
@@ -319,16 +214,13 @@ class Bias(nn.Module):
         return {"bias": Role.BIAS}
 
 
-class Pool(nn.Module):
+class Pool(Block):
     """Norm and activation of the last convolution, pooled: float[N, H, W, C] to its mean float[N, C]."""
-
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
-        x = _activate(self, _norm(self)(x))
+        x = self.activate(self.norm(epsilon=EPSILON)(x))
         return Features(name="features")(LayerOutput(name="output")(x)).mean((1, 2))
 
     @nn.nowrap
@@ -337,12 +229,10 @@ class Pool(nn.Module):
         return _under(norm=Norm.weights(inputs))
 
 
-class Classifier(nn.Module):
+class Classifier(Block):
     """The dense layer: float[N, C] to logits float[N, num_classes]."""
 
     num_classes: int
-    kernel_init: Initializer = kaiming_uniform
-    options: LayerOptions = LayerOptions()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

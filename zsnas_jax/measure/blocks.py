@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Batch, KernelSum, Path
 from zsnas_jax.measure.measurements import fisher_slots
 from zsnas_jax.measure.network import Network, Observation, forward
+from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions, with_layer_options
 from zsnas_jax.nn.probes import WHOLE_FEATURES, Observers, Site
 from zsnas_jax.nn.weights import Weight, kernels_of
@@ -85,6 +86,29 @@ class Chained(nn.Module):
     def __call__(self, image: jax.Array) -> Any:
         """Logits of pictures float[N, ...]."""
         return run_steps(self, self.steps, image)
+
+
+class ChainNetwork(nn.Module):
+    """The networks of a space that lists the steps of an architecture's, as one Flax module.
+
+    Attributes:
+        list_steps: (architecture as Python values, num_classes) and the fields that all blocks have, as keywords, to
+            the steps.
+        num_classes: width of the logits.
+        kernel_init: initialisation of every kernel.
+        options: norm, activation, and mask on what enters a convolution.
+    """
+
+    list_steps: Callable[..., Sequence[Step]]
+    num_classes: int = 10
+    kernel_init: Initializer = kaiming_uniform
+    options: LayerOptions = LayerOptions()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, arch: Any) -> Any:
+        """What the last step writes, of pictures float[N, H, W, 3]: logits float[N, num_classes], or maps."""
+        own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options, "parent": None}
+        return run_steps(self, self.list_steps(arch, self.num_classes, **own), image)
 
 
 def run_steps(module: nn.Module, steps: Sequence[Step], image: jax.Array) -> Any:

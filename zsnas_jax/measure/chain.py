@@ -12,6 +12,7 @@ import math
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import numpy as np
 from zsnas_jax.base import Arch, KernelSum, Path, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.measure import tiles
-from zsnas_jax.measure.blocks import Alone, Asked, Chained, Step, moments, places_of, run_backward, run_forward
+from zsnas_jax.measure.blocks import Alone, Asked, Step, moments, places_of, run_backward, run_forward
 from zsnas_jax.measure.measurements import Measurements, check_needs, is_zero, no_features, no_site, other_combination
 from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
@@ -63,24 +64,45 @@ def trace_chain(steps: Callable[[Arch, int], Sequence[Step]], image_shape: tuple
         steps: (arch, num_classes) to the steps of a network.
         image_shape: of one picture, [H, W, C]; the parameters must not depend on H and W.
     """
-    traced = lambda arch, num_classes: _trace(tuple(steps(arch, num_classes)), image_shape)
+    traced = lambda arch, num_classes: _trace(steps(arch, num_classes), image_shape)
     return Chain(steps, lambda *which: traced(*which)[0], lambda *which: traced(*which)[1])
 
 
-@functools.lru_cache(maxsize=64)
 def _trace(
-    steps: tuple[Step, ...], image_shape: tuple[int, ...]
+    steps: Sequence[Step], image_shape: tuple[int, ...]
 ) -> tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
     """(what the parameters of a chain are, their shapes), by path."""
+    values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
+    weights: dict[Path, Weight] = {}
+    shapes: dict[Path, tuple[int, ...]] = {}
+    for step in steps:
+        leaves, tree = jax.tree.flatten(tuple(values[name] for name in step.reads))
+        output, own_weights, own_shapes = _trace_block(step.block, tuple(leaves), tree)
+        weights |= {(step.name, *path): weight for path, weight in own_weights.items()}
+        shapes |= {(step.name, *path): shape for path, shape in own_shapes.items()}
+        step.write(values, output)
+    return weights, shapes
+
+
+@functools.lru_cache(maxsize=4096)
+def _trace_block(
+    block: nn.Module, leaves: tuple[jax.ShapeDtypeStruct, ...], tree: Any
+) -> tuple[Any, Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
+    """(shapes of what a block returns, what its parameters are, their shapes); the block reads a tree of leaves."""
     found: dict[str, Any] = {}
 
-    def init(key: jax.Array, image: jax.Array) -> Any:
-        variables, found["weights"] = init_with_weights(Chained(steps), key, image)
-        return variables
+    def init(key: jax.Array, leaves: Any) -> Any:
+        reads = jax.tree.unflatten(tree, leaves)
+        variables, found["weights"] = init_with_weights(block, key, *reads)
+        return variables, block.apply(variables, *reads, rngs={"mask": key})
 
-    variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
-    shapes = {path: tuple(leaf.shape) for path, leaf in flatten_dict(variables["params"]).items()}
-    return {path: found["weights"][path] for path in shapes}, shapes
+    variables, output = jax.eval_shape(init, jax.random.key(0), leaves)
+    flat = flatten_dict(variables.get("params", {}))
+    return (
+        output,
+        {path: found["weights"][path] for path in flat},
+        {path: tuple(leaf.shape) for path, leaf in flat.items()},
+    )
 
 
 def draw(

@@ -17,10 +17,16 @@ import numpy as np
 _AXES = ("NHWC", "HWIO", "NHWC")
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
-    pad = (kernel.shape[0] - 1) // 2
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1, dilation: int = 1) -> jax.Array:
+    pad = (kernel.shape[0] - 1) // 2 * dilation
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_AXES, feature_group_count=groups
+        x,
+        kernel,
+        (stride, stride),
+        [(pad, pad)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_AXES,
+        feature_group_count=groups,
     )
 
 
@@ -33,14 +39,14 @@ def _spread(gradient: jax.Array, stride: int, size: int) -> jax.Array:
     return lax.pad(gradient, jnp.zeros((), gradient.dtype), ((0, 0, 0), spread, spread, (0, 0, 0)))
 
 
-def _pad(x: jax.Array, kernel_size: int) -> jax.Array:
-    pad = (kernel_size - 1) // 2
+def _pad(x: jax.Array, kernel_size: int, dilation: int = 1) -> jax.Array:
+    pad = (kernel_size - 1) // 2 * dilation
     return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
 
-def _shifts(padded: jax.Array, kernel_size: int, size: int, stride: int) -> list[jax.Array]:
+def _shifts(padded: jax.Array, kernel_size: int, size: int, stride: int, dilation: int = 1) -> list[jax.Array]:
     """The k * k shifts of a padded [..., H, W, C], each [..., size / stride, size / stride, C]."""
-    shifts = np.ndindex(kernel_size, kernel_size)
+    shifts = [(dilation * i, dilation * j) for i, j in np.ndindex(kernel_size, kernel_size)]
     return [padded[..., i : i + size : stride, j : j + size : stride, :] for i, j in shifts]
 
 
@@ -106,55 +112,74 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Convolution with an odd square kernel, without bias, padded by (k - 1) / 2 on every side.
 
     Args:
-        x: float[B, H, W, C], H = W, a multiple of the stride.
+        x: float[B, H, W, C], H = W.
         kernel: float[k, k, C, D].
         stride: the same in both directions.
 
     Returns:
-        float[B, H / stride, W / stride, D].
+        float[B, H / stride, W / stride, D], rounded up.
     """
     return _conv2d(x, kernel, stride)
 
 
-def _filter_channels(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution at stride 2 with a 3x3 kernel, without bias, padding 1, output padding 1.
+
+    The convolution of the picture with zeros between its pixels: kernels are turned by 180 degrees against those of
+    frameworks that store the kernel of the convolution whose gradient this is.
+
+    Args:
+        x: float[B, H, W, C], H = W.
+        kernel: float[3, 3, C, D].
+
+    Returns:
+        float[B, 2 H, 2 W, D].
+    """
+    return _conv2d(_spread(x, 2, 2 * x.shape[1]), kernel, 1)
+
+
+def _filter_channels(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
     """XLA's own depthwise convolution takes 25 to 40 times as long on a CPU as the sum of shifts that it is."""
 
     def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        shifts = _shifts(_pad(x, len(kernel)), len(kernel), x.shape[1], stride)
+        shifts = _shifts(_pad(x, len(kernel), dilation), len(kernel), x.shape[1], stride, dilation)
         return sum(w * shift for w, shift in zip(kernel.reshape(-1, x.shape[-1]), shifts, strict=True))
 
-    grouped = functools.partial(_convolve, stride=stride, groups=x.shape[-1])
+    grouped = functools.partial(_convolve, stride=stride, groups=x.shape[-1], dilation=dilation)
     return lax.platform_dependent(x, kernel, cpu=shifted, default=grouped)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return _filter_channels(x, kernel, stride)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
+    return _filter_channels(x, kernel, stride, dilation)
 
 
-def _depthwise_pullback(stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _depthwise_pullback(
+    stride: int, dilation: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    shifts = _shifts(_pad(x, len(kernel)), len(kernel), x.shape[1], stride)
+    shifts = _shifts(_pad(x, len(kernel), dilation), len(kernel), x.shape[1], stride, dilation)
     products = jnp.stack([jnp.sum(g * shift, (0, 1, 2)) for shift in shifts])
     turned = jnp.flip(kernel, (0, 1))
-    return _filter_channels(_spread(g, stride, x.shape[1]), turned, 1), products.reshape(kernel.shape)
+    return _filter_channels(_spread(g, stride, x.shape[1]), turned, 1, dilation), products.reshape(kernel.shape)
 
 
-_depthwise.defvjp(lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_pullback)
+_depthwise.defvjp(lambda x, kernel, *how: (_depthwise(x, kernel, *how), (x, kernel)), _depthwise_pullback)
 
 
-def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolution of each channel by itself with an odd square kernel, without bias, padded by (k - 1) / 2.
+def depthwise_conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, dilation: int = 1) -> jax.Array:
+    """Convolution of each channel by itself with an odd square kernel, without bias.
 
     Args:
-        x: float[B, H, W, C], H = W, a multiple of the stride.
+        x: float[B, H, W, C], H = W, padded by (k - 1) / 2 * dilation on every side.
         kernel: float[k, k, 1, C].
         stride: the same in both directions.
+        dilation: pixels from one entry of the kernel to the next.
 
     Returns:
-        float[B, H / stride, W / stride, C].
+        float[B, H / stride, W / stride, C], rounded up.
     """
-    return _depthwise(x, kernel, stride)
+    return _depthwise(x, kernel, stride, dilation)
 
 
 def _normalise(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
@@ -214,15 +239,22 @@ def _window_count(size: int, dtype: Any) -> np.ndarray:
 
 
 @jax.custom_vjp
-def avg_pool_3x3(x: jax.Array) -> jax.Array:
-    """3x3 average pooling at stride 1; pixels outside the picture are not counted. float[B, H, W, C], H = W."""
+def _avg_pool_3x3(x: jax.Array) -> jax.Array:
     return _window_sum(x) / _window_count(x.shape[1], x.dtype)
 
 
-avg_pool_3x3.defvjp(
-    lambda x: (avg_pool_3x3(x), None),
+_avg_pool_3x3.defvjp(
+    lambda x: (_avg_pool_3x3(x), None),
     lambda _, gradient: (_window_sum(gradient / _window_count(gradient.shape[1], gradient.dtype)),),
 )
+
+
+def avg_pool_3x3(x: jax.Array, stride: int = 1) -> jax.Array:
+    """3x3 average pooling; pixels outside the picture are not counted.
+
+    Maps float[B, H, W, C], H = W, to float[B, H / stride, W / stride, C], rounded up.
+    """
+    return _avg_pool_3x3(x)[:, ::stride, ::stride]
 
 
 def avg_pool_2x2(x: jax.Array) -> jax.Array:
@@ -237,13 +269,16 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     return _larger(x[:, :, ::2], x[:, :, 1::2])
 
 
-def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """3x3 max pooling at stride 1; pixels outside the picture do not count. float[B, H, W, C] to the same."""
+def max_pool_3x3(x: jax.Array, stride: int = 1) -> jax.Array:
+    """3x3 max pooling; pixels outside the picture do not count.
+
+    Maps float[B, H, W, C] to float[B, H / stride, W / stride, C], rounded up.
+    """
     for axis in (1, 2):
         size = x.shape[axis]
         pads = [(1, 1) if i == axis else (0, 0) for i in range(4)]
         padded = jnp.pad(x, pads, constant_values=-jnp.inf)
-        shifted = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+        shifted = [lax.slice_in_dim(padded, i, i + size, stride, axis) for i in range(3)]
         x = _larger(_larger(shifted[0], shifted[1]), shifted[2])
     return x
 

@@ -221,7 +221,7 @@ def init_with_weights(module: nn.Module, key: jax.Array, *args: Any) -> tuple[An
     collector = Collector()
     with nn.intercept_methods(collector.intercept):
         variables = module.init(key, *args)
-    weights = collector.weights(variables["params"])
+    weights = collector.weights(variables.get("params", {}))
     if any(weight.kernel and weight.lifted is None for weight in weights.values()):
         rest = {name: value for name, value in variables.items() if name != "params"}
         call = lambda params: module.apply({**rest, "params": params}, *args, mutable=True)

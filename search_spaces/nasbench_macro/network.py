@@ -1,0 +1,89 @@
+"""The networks of NAS-Bench-Macro: a stem, eight layers in three stages, a last convolution.
+
+Axes: N batch, H W C.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from zsnas_jax.base import Path
+from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.modules import Block, PoolDense
+from zsnas_jax.nn.probes import LayerOutput
+
+STEM, LAST = 32, 1280
+WIDTHS = (64, 64, 128, 128, 128, 256, 256, 256)
+"""Channels that leave each layer; the first of a width has stride 2."""
+KERNELS, EXPANSIONS = (0, 3, 5), (0, 3, 6)
+"""k and t of the choices of a layer, of which 0 is the identity."""
+
+
+class ConvNormActivate(Block):
+    """Convolution, norm, activation. float[N, H, W, C] to float[N, H / stride, W / stride, channels]."""
+
+    channels: int
+    size: int = 1
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        x = self.activate(self.norm()(self.conv("conv", self.channels, self.size, self.stride)(x)))
+        return LayerOutput(name="output")(x)
+
+
+class Downsample(Block):
+    """The identity where the shape changes: 1x1 convolution at stride 2 and norm."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float[N, H, W, C] to float[N, H / 2, W / 2, channels]."""
+        return LayerOutput(name="output")(self.norm()(self.conv("conv", self.channels, stride=2)(x)))
+
+
+class InvertedResidual(Block):
+    """Widened t times, filtered channel by channel, narrowed; the input is added where the shape stays.
+
+    float[N, H, W, C] to float[N, H / stride, W / stride, channels].
+    """
+
+    channels: int
+    size: int
+    expansion: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        middle = self.expansion * x.shape[-1]
+        y = self.activate(self.norm("expand_norm")(self.conv("expand", middle)(x)), "expand_site")
+        y = self.conv("depthwise", middle, self.size, self.stride, depthwise=True)(y)
+        y = self.activate(self.norm("depthwise_norm")(y), "depthwise_site")
+        y = self.norm("project_norm")(self.conv("project", self.channels)(y))
+        return LayerOutput(name="output")(x + y if x.shape == y.shape else y)
+
+
+def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
+    """The blocks of a network, of its eight choices; `own` are the fields that all blocks have."""
+    found, width = [Step("stem", ConvNormActivate(STEM, 3, **own))], STEM
+    for place, (choice, channels) in enumerate(zip(arch, WIDTHS, strict=True)):
+        stride = 1 if channels == width else 2
+        if choice:
+            block: nn.Module = InvertedResidual(channels, KERNELS[choice], EXPANSIONS[choice], stride, **own)
+        else:
+            block = Downsample(channels, **own)
+        if choice or stride == 2:
+            found.append(Step(f"layer{place}", block))
+        width = channels
+    return (*found, Step("last", ConvNormActivate(LAST, **own)), Step("head", PoolDense(num_classes, **own)))
+
+
+def layer_of(path: Path, position: int) -> int:
+    """The layer of a site, counted from 1: the stem, the eight layers by place, the last convolution."""
+    del position
+    return {"stem": 1, "last": 10}.get(path[0]) or int(path[0].removeprefix("layer")) + 2
