@@ -41,6 +41,7 @@ setuptools.setup(
         "zsnas_jax.search_spaces.nasbench101",
         "zsnas_jax.search_spaces.nasbench201",
         "zsnas_jax.search_spaces.nasbench_macro",
+        "zsnas_jax.search_spaces.nats_size",
         "zsnas_jax.storage",
         "zsnas_jax.training",
     ],

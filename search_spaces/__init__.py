@@ -9,7 +9,7 @@ import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201, nasbench_macro
+from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201, nasbench_macro, nats_size
 from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
@@ -18,10 +18,20 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "nasbench101": nasbench101.space,
         "mobilenetv2": mobilenetv2.space,
         "nasbench_macro": nasbench_macro.space,
+        "nats_size": nats_size.space,
     }
 )
 
-__all__ = ["SPACES", "SearchSpace", "make_space", "mobilenetv2", "nasbench101", "nasbench201", "nasbench_macro"]
+__all__ = [
+    "SPACES",
+    "SearchSpace",
+    "make_space",
+    "mobilenetv2",
+    "nasbench101",
+    "nasbench201",
+    "nasbench_macro",
+    "nats_size",
+]
 
 
 def make_space(name: str) -> SearchSpace:

@@ -28,7 +28,12 @@ def nasbench_macro_name(path):
     return layer
 
 
-CASES = {"nasbench_macro": nasbench_macro_name}
+def nats_size_name(path):
+    step, module = path[0].replace("block", "cell"), path[1]
+    return f"{step}/{module}" if path[0].startswith("block") else step.replace("_", "/")
+
+
+CASES = {"nasbench_macro": nasbench_macro_name, "nats_size": nats_size_name}
 
 
 @functools.cache
