@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.search_spaces.nats_size.network import BLOCKS, WIDTHS
+from zsnas_jax.search_spaces.nats_size.network import BLOCKS, NUM_WIDTHS, WIDTHS
+
+_IS_BLOCK = np.isin(np.arange(NUM_WIDTHS), BLOCKS)
 
 
 def _widths(arch: Any) -> tuple[Any, Any, Any]:
@@ -17,13 +19,13 @@ def _widths(arch: Any) -> tuple[Any, Any, Any]:
     # Two edges leave a cell's input beside the skip, and three others; a residual block has three convolutions.
     cell = 9 * (2 * before + 3 * behind) * behind + xp.where(before != behind, before * behind, 0)
     block = 9 * (before + behind) * behind + before * behind
-    return behind, before, xp.where(np.isin(np.arange(behind.shape[-1]), BLOCKS), block, cell)
+    return behind, before, xp.where(_IS_BLOCK, block, cell)
 
 
 def num_params(arch: Any, num_classes: int = 10) -> Any:
     """Trainable parameters, batch norm's and the classifier's bias included, int[...]."""
     behind, before, weights = _widths(arch)
-    num_norms = np.where(np.isin(np.arange(behind.shape[-1]), BLOCKS), 2, 5 + (before != behind))
+    num_norms = 2 * _IS_BLOCK + (5 + (before != behind)) * ~_IS_BLOCK
     first, last = behind[..., 0], behind[..., -1]
     layers = (weights + 2 * num_norms * behind).sum(-1)
     return (27 + 2) * first + layers + 2 * last + (last + 1) * num_classes
