@@ -4,12 +4,13 @@ Commands read it from a file: --space=PATH.py:NAME.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 import importlib.util
 import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201, nasbench_macro, nats_size
+from zsnas_jax.search_spaces import darts, mobilenetv2, nasbench101, nasbench201, nasbench_macro, nats_size, transnas101
 from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
@@ -19,18 +20,27 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "mobilenetv2": mobilenetv2.space,
         "nasbench_macro": nasbench_macro.space,
         "nats_size": nats_size.space,
+        "transnas101_micro": transnas101.micro_space,
+        "transnas101_macro": transnas101.macro_space,
+        "darts": darts.space,
+        "darts_s1": functools.partial(darts.space, "darts_s1"),
+        "darts_s2": functools.partial(darts.space, "darts_s2"),
+        "darts_s3": functools.partial(darts.space, "darts_s3"),
+        "darts_s4": functools.partial(darts.space, "darts_s4"),
     }
 )
 
 __all__ = [
     "SPACES",
     "SearchSpace",
+    "darts",
     "make_space",
     "mobilenetv2",
     "nasbench101",
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "transnas101",
 ]
 
 

@@ -33,7 +33,30 @@ def nats_size_name(path):
     return f"{step}/{module}" if path[0].startswith("block") else step.replace("_", "/")
 
 
-CASES = {"nasbench_macro": nasbench_macro_name, "nats_size": nats_size_name}
+def transnas_name(path):
+    step, module = path
+    if step in ("stem", "head"):
+        return "head" if step == "head" else f"stem/{module}"
+    if step.startswith("block"):
+        return f"{step}/{module}"
+    return step.replace("_", "/") + ("" if module == "conv" else f"/{module}")
+
+
+def darts_name(path):
+    step, module = path
+    if not step.startswith("cell"):
+        return step
+    module = module.replace("depthwise_", "dw").replace("pointwise_", "pw")
+    return step.replace("_", "/") + ("" if module == "conv" else f"/{module}")
+
+
+CASES = {
+    "darts": darts_name,
+    "nasbench_macro": nasbench_macro_name,
+    "nats_size": nats_size_name,
+    "transnas101_micro": transnas_name,
+    "transnas101_macro": transnas_name,
+}
 
 
 @functools.cache
@@ -44,7 +67,7 @@ def compiled():
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CASES)
 def test_golden_values(name, number):
-    space, entry = search_spaces.make_space(name), golden.chain_entries(name)[number]
+    space, entry = search_spaces.make_space(name), golden.chain_entries(name.replace("transnas101", "transnas"))[number]
     arch, classes = space.decode(entry["arch"]), entry["num_classes"]
     assert space.encode(arch) == entry["arch"]
     steps = tuple(space.chain.steps(arch, classes))

@@ -150,6 +150,8 @@ class SearchSpace(NamedTuple):
         num_convolutions: arch to the convolutions of its network, shortcuts excluded: how non-linear it is; None where
             that is no measure of the space.
         is_valid: arch to bool[], whether it is of the space; for spaces whose genes cannot be chosen one by one.
+        is_connected: arch to bool[], whether a network's input reaches its output; where not, no proxy but a size has a
+            score, though there are responses.
         num_choices: how many values each gene can take, where an architecture is int32[G]: what a policy is made of;
             None where the space offers none.
         num_variants: how many networks of different shapes serve the space; each is a compiled program.
@@ -164,6 +166,9 @@ class SearchSpace(NamedTuple):
         is_homogeneous: whether a network of the space without norms and biases is positively homogeneous of degree one
             in its input and in each layer, under an activation that is: then SynFlow and Phi may rescale its layers.
         size_multiple: pixels along a side of a picture are a multiple of it.
+        task: what networks are asked for, a `zsnas_jax.tasks.Task`; None: the class of a picture.
+        tasks: names of the tasks that the space can be had under.
+        with_task: the name of one to the space under it; None where there is nothing to choose.
         source: what tells spaces of one name apart, besides it; of one that a file states the SHA-256 of the file.
     """
 
@@ -184,6 +189,7 @@ class SearchSpace(NamedTuple):
     is_active: Callable[[Arch], Callable[[tuple[str, ...], tuple[int, ...]], Any]] = lambda arch: lambda *where: True
     num_convolutions: Callable[[Arch], int] | None = None
     is_valid: Callable[[Arch], Any] = lambda arch: True
+    is_connected: Callable[[Arch], Any] = lambda arch: True
     num_choices: tuple[int, ...] | None = None
     num_variants: int = 1
     variant_of: Callable[[Arch], Any] = lambda arch: 0
@@ -193,6 +199,9 @@ class SearchSpace(NamedTuple):
     chain: Any = None
     is_homogeneous: bool = False
     size_multiple: int = 1
+    task: Any = None
+    tasks: tuple[str, ...] = ()
+    with_task: Callable[[str], "SearchSpace"] | None = None
     source: str = ""
 
 

@@ -94,7 +94,7 @@ def _trace_block(
     def init(key: jax.Array, leaves: Any) -> Any:
         reads = jax.tree.unflatten(tree, leaves)
         variables, found["weights"] = init_with_weights(block, key, *reads)
-        return variables, block.apply(variables, *reads, rngs={"mask": key})
+        return variables, block.apply(variables, *reads, rngs={"mask": key, "noise": key})
 
     variables, output = jax.eval_shape(init, jax.random.key(0), leaves)
     flat = flatten_dict(variables.get("params", {}))
@@ -148,7 +148,7 @@ class _Whole:
     def run(
         self, step: Step, params: Any, reads: Sequence[Value], options: LayerOptions, key: Any = None
     ) -> Sequence[Value]:
-        """What a step returns of values; the key is for options that draw."""
+        """What a step returns of values; the key is for options and blocks that draw."""
         block, programs, weights = step.block, self._programs, self._weights.get(step.name, {})
         top: Path = (step.name,)
         if key is not None:
@@ -318,13 +318,14 @@ class _Way:
             if self._in_tiles:
                 outputs = tiled.run(step, params, reads)
             else:
-                outputs = whole.run(step, params, reads, options, network.key if options.is_random else None)
+                is_random = options.is_random or step.is_random
+                outputs = whole.run(step, params, reads, options, network.key if is_random else None)
             values |= zip(step.writes, outputs, strict=True)
         self._logits = values[self._steps[-1].writes[0]]
         return np.asarray(self._logits.array)
 
     def back(self, gradient: Any) -> tuple[Sums, Any]:
-        """(what a way back from a gradient of the logits gathers, the gradient of the pictures)."""
+        """(what a way back from a gradient of the logits gathers, the gradient of the pictures: zeros if constant)."""
         found = Sums()
         return found, self._tape.back(self._logits, gradient, self._image, found)
 

@@ -63,7 +63,9 @@ class Tape:
         return self._programs.compiled(add_trees, "add", a, b)(a, b)
 
     def back(self, value: Value, gradient: Any, source: Value, found: Any) -> Any:
-        """The way back from a gradient of a value: the gradient of the source, None where nothing leads to it.
+        """The way back from a gradient of a value: the gradient of the source, zeros where nothing leads to it.
+
+        Steps whose outputs lead nowhere are pulled too, with zeros: what they find of their own belongs to the network.
 
         Args:
             value: where it begins.
@@ -74,11 +76,10 @@ class Tape:
         gradients: dict[Value, Any] = {value: gradient}
         zeros = lambda out: jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), out.array)
         for step in reversed(self._records):
-            if not any(out in gradients for out in step.outputs):
-                continue
+            is_read = any(out in gradients for out in step.outputs)
             leaving = [gradients.pop(out) if out in gradients else zeros(out) for out in step.outputs]
             entering = step.pull(leaving, found)
-            for own, part in zip(step.inputs, entering, strict=True) if entering is not None else ():
+            for own, part in zip(step.inputs, entering, strict=True) if is_read and entering is not None else ():
                 if not own.is_constant:
                     gradients[own] = self.add(gradients[own], part) if own in gradients else part
-        return gradients.get(source)
+        return gradients[source] if source in gradients else zeros(source)

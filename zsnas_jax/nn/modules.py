@@ -164,7 +164,7 @@ class FactorizedReduce(Block):
         return self.norm()(jnp.concatenate(y, -1))
 
 
-class Add(nn.Module):
+class Add(Block):
     """The sum of what it reads, float[N, H, W, C] each."""
 
     @nn.compact
@@ -173,7 +173,7 @@ class Add(nn.Module):
         return sum(reads[1:], start=reads[0])
 
 
-class Concatenate(nn.Module):
+class Concatenate(Block):
     """What it reads side by side, float[N, H, W, C_i] to float[N, H, W, sum of C_i]."""
 
     @nn.compact

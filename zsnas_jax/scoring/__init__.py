@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from zsnas_jax.base import Proxy, SearchSpace, check_identities
-from zsnas_jax.measure.losses import Loss, cross_entropy
+from zsnas_jax.measure.losses import Loss
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.scoring.arch import draw_params, score_arch
@@ -15,6 +15,7 @@ from zsnas_jax.scoring.dispatched import STEPS_PER_CALL, make_dispatched
 from zsnas_jax.scoring.network import degenerate_to_minus_inf, score_module, score_network
 from zsnas_jax.scoring.scorer import Scorer
 from zsnas_jax.scoring.static import make_static
+from zsnas_jax.tasks import loss_of
 
 PROGRAMS = ("auto", "dispatched", "chained", "static")
 """How architectures share compiled programs: as the space serves best; one program with the genotype as data; the
@@ -63,7 +64,7 @@ def make_scorer(
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
     options: LayerOptions | None = None,
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
     programs: str = "auto",
     candidates_per_step: int = 1,
     resample: bool = False,
@@ -81,7 +82,7 @@ def make_scorer(
         num_classes: width of the logits.
         initializer: distribution of every kernel.
         options: norm, mask and activation of the networks under score.
-        loss: of logits and labels.
+        loss: of logits and labels; None: of the space's task.
         programs: how architectures share programs, one of `PROGRAMS`. "dispatched" compiles one for each variant of the
             space; "chained" and "static" take a candidate a call, on the first device.
         candidates_per_step: how many candidates a device works on at once (vmap). 1 on a CPU: vmap turns the dispatch
@@ -100,7 +101,12 @@ def make_scorer(
     if candidates_per_step < 1:
         raise ValueError(f"candidates_per_step is {candidates_per_step}: at least 1 is needed")
     own: dict[str, Any] = {"num_classes": num_classes, "initializer": initializer}
-    own |= {"options": options or LayerOptions(), "loss": loss, "resample": resample, "devices": devices}
+    own |= {
+        "options": options or LayerOptions(),
+        "loss": loss or loss_of(space),
+        "resample": resample,
+        "devices": devices,
+    }
     kind = choose_programs(space, programs)
     if kind == "dispatched":
         return make_dispatched(key, space, proxies, candidates_per_step=candidates_per_step, **own)

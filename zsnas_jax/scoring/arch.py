@@ -11,12 +11,14 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace, check_pictures
-from zsnas_jax.measure.losses import Loss, cross_entropy
+from zsnas_jax.measure.losses import Loss
 from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.weights import Weight, init_with_weights
 from zsnas_jax.scoring.network import score_network
+from zsnas_jax.scoring.scorer import where_connected
+from zsnas_jax.tasks import loss_of
 
 
 def score_arch(
@@ -29,7 +31,7 @@ def score_arch(
     num_classes: int,
     initializer: Initializer = kaiming_uniform,
     options: LayerOptions | None = None,
-    loss: Loss = cross_entropy,
+    loss: Loss | None = None,
     variant: int | None = None,
 ) -> jax.Array:
     """Scores of one architecture at one initialisation; traces under jit, vmap and scan.
@@ -43,7 +45,7 @@ def score_arch(
         num_classes: width of the logits.
         initializer: distribution of every kernel.
         options: norm, mask and activation of the network under score.
-        loss: of logits and labels.
+        loss: of logits and labels; None: of the space's task.
         variant: the network of the space that serves the architecture, if it is known; else all are compiled, and one
             is chosen at run time.
 
@@ -76,10 +78,10 @@ def score_arch(
         num_params=space.num_params(arch, num_classes) if space.num_params else _count_active(params, space, arch),
         num_flops=space.num_flops(arch, num_classes, batch.image.shape[1]) if space.num_flops else None,
         weights=weights,
-        loss=loss,
+        loss=loss or loss_of(space),
         is_homogeneous=space.is_homogeneous,
     )
-    return score_network(network, proxies)
+    return where_connected(space, arch, proxies, score_network(network, proxies))
 
 
 def _count_active(params: Any, space: SearchSpace, arch: Arch) -> jax.Array:

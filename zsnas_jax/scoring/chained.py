@@ -20,7 +20,7 @@ from zsnas_jax.measure.programs import Programs
 from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies.activation import code_agreement
-from zsnas_jax.scoring.scorer import Scorer, last_line, the_candidate
+from zsnas_jax.scoring.scorer import Scorer, last_line, the_candidate, where_connected
 
 KEPT = 3000
 """Programs that are kept: those of blocks are small."""
@@ -112,6 +112,6 @@ def make_chained(
                 loss=loss,
                 is_homogeneous=space.is_homogeneous,
             )
-            return score_chained(programs, steps, network, proxies)
+            return where_connected(space, arch, proxies, score_chained(programs, steps, network, proxies))
 
     return Scorer(score, 1, lambda: programs.num_compiled, "chained")

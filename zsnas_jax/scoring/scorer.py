@@ -1,12 +1,13 @@
 """What scores many architectures: its type, and how what goes wrong while a program runs is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import Arch, Batch, SearchSpace, candidate_key, check_pictures
+from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, candidate_key, check_pictures
 
 
 class Scorer(NamedTuple):
@@ -41,6 +42,13 @@ def the_candidate(
     arch, batch = first(archs), first(batch) if resample else batch
     check_pictures(space, batch.image)
     return arch, batch, candidate_key(key, arch, repeats[0])
+
+
+def where_connected(space: SearchSpace, arch: Arch, proxies: Sequence[Proxy], scores: Any) -> Any:
+    """The scores [P] of an architecture; -inf but for sizes where its input does not reach its output."""
+    is_size = np.array([proxy.is_size for proxy in proxies])
+    xp = jnp if isinstance(scores, jax.Array) else np
+    return xp.where(is_size | xp.asarray(space.is_connected(arch), bool), scores, -xp.inf)
 
 
 def running(run: Callable[..., Any], *arguments: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.weights import Weight, init_with_weights
 from zsnas_jax.scoring.arch import draw_params
 from zsnas_jax.scoring.network import score_network
-from zsnas_jax.scoring.scorer import Scorer, running, the_candidate
+from zsnas_jax.scoring.scorer import Scorer, running, the_candidate, where_connected
 
 KEPT = 32
 """Programs that are kept: a whole network each."""
@@ -116,6 +116,6 @@ def make_static(
 
         arguments = jax.device_put((params, own_batch, jax.random.fold_in(arch_key, 1)), device)
         compiled = programs.compiled(run, space.encode(arch), *arguments)
-        return running(compiled, *arguments)[None]
+        return where_connected(space, arch, proxies, running(compiled, *arguments))[None]
 
     return Scorer(score, 1, lambda: programs.num_compiled, "static")

@@ -1,0 +1,191 @@
+"""The networks of TransNAS-Bench-101: a stem, modules of two cells or blocks each, a head or a decoder for the task.
+
+A module of type 1 keeps the shape, 2 doubles the channels, 3 halves the pixels, 4 does both, in the first of its two
+cells. The jigsaw's encoder sees nine tiles one after another. Axes: N batch, H W C.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.base import Path
+from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce
+from zsnas_jax.nn.options import with_layer_options
+from zsnas_jax.nn.probes import COLLECTIONS, LayerOutput
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) of the edges of a micro cell, in the order of the published string."""
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
+NONE, SKIP, CONV1, CONV3 = range(len(OPS))
+MICRO_MODULES = (4, 1, 4, 1, 4)
+STEM, STEM_MIDDLE = 64, 32
+SHORTCUT_EPSILON = 1.0
+"""Of the norm in the shortcuts of macro blocks: the published code swapped two arguments, and was trained with it."""
+TILES_PER_SIDE = 3
+NUM_TILES = TILES_PER_SIDE**2
+
+
+class Shape(NamedTuple):
+    """How a cell or block changes what enters it: channels in and out, stride."""
+
+    inputs: int
+    channels: int
+    stride: int
+
+
+def shapes(modules: Sequence[int]) -> list[Shape]:
+    """The shapes of the cells or blocks of modules of types 1 to 4, two a module."""
+    found, width = list[Shape](), STEM
+    for kind in modules:
+        channels = 2 * width if kind in (2, 4) else width
+        found += [Shape(width, channels, 2 if kind in (3, 4) else 1), Shape(channels, channels, 1)]
+        width = channels
+    return found
+
+
+class Stem(Block):
+    """Two 3x3 convolutions at stride 2, each with its norm, an activation between them.
+
+    float[N, H, W, 3] to float[N, H / 4, W / 4, 64].
+    """
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Applies it."""
+        x = self.activate(self.norm("norm1")(self.conv("conv1", STEM_MIDDLE, 3, 2)(image)))
+        return LayerOutput(name="output")(self.norm("norm2")(self.conv("conv2", STEM, 3, 2)(x)))
+
+
+class Zeros(Block):
+    """Zeros of the shape that a cell gives out: float[N, H, W, C] to float[N, H / stride, W / stride, channels]."""
+
+    channels: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Makes them."""
+        x = x[:, :: self.stride, :: self.stride, :1]
+        return jnp.zeros((*x.shape[:3], self.channels), x.dtype)
+
+
+class Output(Block):
+    """The last node of a cell: the sum of what enters it, float[N, H, W, C] each."""
+
+    @nn.compact
+    def __call__(self, *reads: jax.Array) -> jax.Array:
+        """Adds."""
+        return LayerOutput(name="output")(sum(reads[1:], start=reads[0]))
+
+
+class Residual(Block):
+    """A macro block: two 3x3 convolutions behind activations, each with its norm, beside a shortcut.
+
+    float[N, H, W, C] to float[N, H / stride, W / stride, channels]. Where the shape changes the shortcut is a 1x1
+    convolution with a norm, whose epsilon is 1 in the published networks: it scales by (var + 1)^-1/2.
+    """
+
+    channels: int
+    stride: int
+    shortcut_epsilon: float = SHORTCUT_EPSILON
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        y = self.norm("norm_a")(self.conv("conv_a", self.channels, 3, self.stride)(self.activate(x, "site_a")))
+        y = self.norm("norm_b")(self.conv("conv_b", self.channels, 3)(self.activate(y, "site_b")))
+        if self.stride > 1 or self.channels != x.shape[-1]:
+            x = self.conv("downsample", self.channels, stride=self.stride)(x)
+            x = self.norm("downsample_norm", self.shortcut_epsilon)(x)
+        return LayerOutput(name="output")(x + y)
+
+
+class CutTiles(Block):
+    """A picture cut into nine: float[N, 3 h, 3 w, C] to float[N, 9, h, w, C], row by row."""
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Cuts it."""
+        n, height, width, channels = image.shape
+        sides = height // TILES_PER_SIDE, width // TILES_PER_SIDE
+        tiles = image.reshape(n, TILES_PER_SIDE, sides[0], TILES_PER_SIDE, sides[1], channels)
+        return tiles.swapaxes(2, 3).reshape(n, NUM_TILES, *sides, channels)
+
+
+class EachTile(Block):
+    """A block applied to each of the tiles in turn, float[N, 9, ...] to float[N, 9, ...].
+
+    Batch norm sees a tile at a time. Each activation is nine response sites.
+    """
+
+    block: nn.Module
+
+    @nn.compact
+    def __call__(self, *reads: jax.Array) -> jax.Array:
+        """Applies it."""
+        over_tiles = nn.scan(
+            lambda block, carry, reads: (carry, block(*reads)),
+            variable_broadcast="params",
+            variable_axes=dict.fromkeys(COLLECTIONS, 0),
+            split_rngs={"params": False, "mask": True},
+            in_axes=1,
+            out_axes=1,
+        )
+        return over_tiles(with_layer_options(self.block, self.options).clone(parent=self, name="tile"), None, reads)[1]
+
+
+def micro_encoder(ops: Sequence[int], **own: Any) -> Iterator[Step]:
+    """The stem and the ten cells of six operations: node j is the sum of op_ij(node i) over i < j."""
+    yield Step("stem", Stem(**own))
+    for number, shape in enumerate(shapes(MICRO_MODULES)):
+        yield from _cell(f"cell{number}", ops, shape, own)
+
+
+def _cell(cell: str, ops: Sequence[int], shape: Shape, own: Any) -> Iterator[Step]:
+    nodes = ["x", *(f"{cell}_node{j}" for j in (1, 2)), "x"]
+    into: list[list[str]] = [[], [], [], []]
+    for edge, (op, (source, target)) in enumerate(zip(ops, EDGES, strict=True)):
+        name, stride = f"{cell}_edge{edge}", shape.stride if source == 0 else 1
+        is_changed = source == 0 and (shape.stride > 1 or shape.inputs != shape.channels)
+        block: nn.Module | None = None
+        if op in (CONV1, CONV3):
+            block = ActivateConvNorm(shape.channels, 1 if op == CONV1 else 3, stride, **own)
+        elif op == SKIP and is_changed:
+            block = FactorizedReduce(shape.channels, **own)
+        if block:
+            yield Step(name, block, (nodes[source],), (name,))
+        if op != NONE:
+            into[target].append(name if block else nodes[source])
+        if target == source + 1:  # of the string's order, the last edge into this node
+            yield _sum(cell, target, into[target], nodes[target], shape)
+
+
+def _sum(cell: str, node: int, reads: Sequence[str], write: str, shape: Shape) -> Step:
+    if not reads:
+        return Step(f"{cell}_zeros{node}", Zeros(shape.channels, shape.stride), ("x",), (write,))
+    return Step(f"{cell}_sum{node}", Output() if node == 3 else Add(), tuple(reads), (write,))
+
+
+def macro_encoder(modules: Sequence[int], shortcut_epsilon: float, **own: Any) -> Iterator[Step]:
+    """The stem and two blocks for each module; 0 stands for no module."""
+    yield Step("stem", Stem(**own))
+    for number, shape in enumerate(shapes([kind for kind in modules if kind])):
+        yield Step(f"block{number}", Residual(shape.channels, shape.stride, shortcut_epsilon, **own))
+
+
+def over_tiles(steps: Iterator[Step], **own: Any) -> Iterator[Step]:
+    """The steps of an encoder, applied to nine tiles of the picture."""
+    yield Step("tiles", CutTiles())
+    for step in steps:
+        yield step._replace(block=EachTile(step.block, **own))
+
+
+def layer_of(path: Path, position: int) -> int:
+    """The layer of a site, counted from 1: the stem, then every cell or block."""
+    del position
+    name = path[0].partition("_")[0]
+    return 1 if name == "stem" else int(name.removeprefix("cell").removeprefix("block")) + 2
