@@ -11,6 +11,7 @@ import jax
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.mobile import ConvNormActivate, InvertedResidual
 from zsnas_jax.nn.modules import Block, PoolDense
 from zsnas_jax.nn.probes import LayerOutput
 
@@ -19,20 +20,6 @@ WIDTHS = (64, 64, 128, 128, 128, 256, 256, 256)
 """Channels that leave each layer; the first of a width has stride 2."""
 KERNELS, EXPANSIONS = (0, 3, 5), (0, 3, 6)
 """k and t of the choices of a layer, of which 0 is the identity."""
-
-
-class ConvNormActivate(Block):
-    """Convolution, norm, activation. float[N, H, W, C] to float[N, H / stride, W / stride, channels]."""
-
-    channels: int
-    size: int = 1
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        x = self.activate(self.norm()(self.conv("conv", self.channels, self.size, self.stride)(x)))
-        return LayerOutput(name="output")(x)
 
 
 class Downsample(Block):
@@ -44,28 +31,6 @@ class Downsample(Block):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps float[N, H, W, C] to float[N, H / 2, W / 2, channels]."""
         return LayerOutput(name="output")(self.norm()(self.conv("conv", self.channels, stride=2)(x)))
-
-
-class InvertedResidual(Block):
-    """Widened t times, filtered channel by channel, narrowed; the input is added where the shape stays.
-
-    float[N, H, W, C] to float[N, H / stride, W / stride, channels].
-    """
-
-    channels: int
-    size: int
-    expansion: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        middle = self.expansion * x.shape[-1]
-        y = self.activate(self.norm("expand_norm")(self.conv("expand", middle)(x)), "expand_site")
-        y = self.conv("depthwise", middle, self.size, self.stride, depthwise=True)(y)
-        y = self.activate(self.norm("depthwise_norm")(y), "depthwise_site")
-        y = self.norm("project_norm")(self.conv("project", self.channels)(y))
-        return LayerOutput(name="output")(x + y if x.shape == y.shape else y)
 
 
 def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:

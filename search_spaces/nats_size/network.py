@@ -41,7 +41,7 @@ class ConvNorm(Block):
         return self.norm()(self.conv("conv", self.channels, self.size)(x))
 
 
-class CellOutput(nn.Module):
+class CellOutput(Block):
     """A cell's last node: the sum of what its edges give, float[N, H, W, C] each."""
 
     @nn.compact
@@ -81,12 +81,12 @@ def _cell(layer: int, inputs: int, channels: int, own: Mapping[str, Any]) -> Ite
     yield Step(f"{name}_edge0", conv, ("x",), ("node1",))
     yield Step(f"{name}_edge1", conv, ("x",), ("a",))
     yield Step(f"{name}_edge2", conv, ("node1",), ("b",))
-    yield Step(f"{name}_node2", Add(), ("a", "b"), ("node2",))
+    yield Step(f"{name}_node2", Add(**own), ("a", "b"), ("node2",))
     if inputs != channels:
         yield Step(f"{name}_edge3", ConvNorm(channels, **own))
     yield Step(f"{name}_edge4", conv, ("node1",), ("a",))
     yield Step(f"{name}_edge5", conv, ("node2",), ("b",))
-    yield Step(f"{name}_node3", CellOutput(), ("x", "a", "b"))
+    yield Step(f"{name}_node3", CellOutput(**own), ("x", "a", "b"))
 
 
 def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
