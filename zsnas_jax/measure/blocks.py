@@ -64,6 +64,7 @@ class Step(NamedTuple):
         reads: names of the values that it is called with.
         writes: names of what it returns, a tuple where they are several; a name may be written again.
         split: how it is worked on in tiles; None: it is not.
+        is_random: whether the block draws from the random stream "noise", whatever its options; not in tiles.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Step(NamedTuple):
     reads: tuple[str, ...] = ("x",)
     writes: tuple[str, ...] = ("x",)
     split: Split | None = None
+    is_random: bool = False
 
     def write(self, values: dict[str, Any], output: Any) -> None:
         """Puts what the block returned among the values."""

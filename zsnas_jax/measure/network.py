@@ -46,7 +46,8 @@ class Network(NamedTuple):
         variables: its collections, "params" among them.
         batch: pictures, and labels or None.
         args: further arguments of the module, for example a genotype.
-        key: for the masks and the noise of a score.
+        key: for the masks and the noise of a score, and for modules that draw from the random stream "noise"; None of a
+            block that draws nothing.
         options: norm, mask and activation of its layers.
         layer_of: layers of the sites; None for `number_layers`.
         is_active: path of a parameter to whether this architecture has it, bool or bool[].
@@ -173,6 +174,7 @@ def forward(
     variables = {**network.variables, "params": network.params if params is None else params, "slots": slots or {}}
     rngs = {"mask": jax.random.fold_in(network.key, 0)} if options.is_random else {}
     rngs |= {"dropout": jax.random.fold_in(network.key, 2)} if network.with_dropout else {}
+    rngs |= {"noise": jax.random.fold_in(network.key, 3)} if network.key is not None else {}
     outside = nn.intercept_methods(foreign.intercept) if is_foreign else contextlib.nullcontext()
     with nn.intercept_methods(observer.intercept), outside:  # the first sees what the second makes of a call
         logits, state = module.apply(

@@ -1,0 +1,244 @@
+"""The networks of DARTS cells: a stem, L cells of which two halve the picture, a classifier.
+
+Cell c of width C reads the outputs of the cells before it, c - 2 and c - 1, which a convolution each brings to C
+channels; each of its four nodes is the sum of two operations; its output are the nodes side by side, 4 C channels. The
+cells L // 3 and 2 L // 3 are reduction cells: they double C, and what reads the cell's inputs in them has stride 2.
+Axes: N batch, H W C.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zsnas_jax.base import Path
+from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.layers import avg_pool_3x3, max_pool_3x3
+from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, Concatenate, FactorizedReduce, PoolDense
+from zsnas_jax.search_spaces.darts.edges import (
+    DIL_3,
+    DIL_5,
+    MAX_POOL,
+    NOISE,
+    NONE,
+    NUM_NODES,
+    SEP_3,
+    SEP_5,
+    SKIP,
+)
+
+SIZES = {SEP_3: 3, SEP_5: 5, DIL_3: 3, DIL_5: 5}
+"""Of the kernels of convolutions."""
+
+
+class ConvNorm(Block):
+    """Convolution and norm. float[N, H, W, C] to float[N, H, W, channels]."""
+
+    channels: int
+    size: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        return self.norm()(self.conv("conv", self.channels, self.size)(x))
+
+
+class HalvingStem(Block):
+    """Two 3x3 convolutions at stride 2, a norm behind each. float[N, H, W, 3] to float[N, H / 4, W / 4, channels]."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        x = self.activate(self.norm("norm_1")(self.conv("conv_1", self.channels // 2, 3, 2)(x)))
+        return self.norm("norm_2")(self.conv("conv_2", self.channels, 3, 2)(x))
+
+
+class SepConv(Block):
+    """Twice activation, depthwise convolution, 1x1 convolution, norm; the first has the stride.
+
+    float[N, H, W, channels] to float[N, H / stride, W / stride, channels].
+    """
+
+    channels: int
+    size: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        for number, stride in enumerate((self.stride, 1), 1):
+            x = self.activate(x, f"site_{number}")
+            x = self.conv(f"depthwise_{number}", self.channels, self.size, stride, depthwise=True)(x)
+            x = self.norm(f"norm_{number}")(self.conv(f"pointwise_{number}", self.channels)(x))
+        return x
+
+
+class DilConv(Block):
+    """Activation, depthwise convolution of dilation 2, 1x1 convolution, norm; shapes as of `SepConv`."""
+
+    channels: int
+    size: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        own = {"depthwise": True, "dilation": 2}
+        x = self.conv("depthwise_1", self.channels, self.size, self.stride, **own)(self.activate(x, "site_1"))
+        return self.norm("norm_1")(self.conv("pointwise_1", self.channels)(x))
+
+
+class Pool(nn.Module):
+    """3x3 pooling, of the largest or the mean. float[N, H, W, C] to float[N, H / stride, W / stride, C]."""
+
+    of_largest: bool
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        return (max_pool_3x3 if self.of_largest else avg_pool_3x3)(x, self.stride)
+
+
+class Noise(nn.Module):
+    """Standard normal values in the place of every stride-th pixel, drawn at each call; nothing of x enters them.
+
+    float[N, H, W, C] to float[N, H / stride, W / stride, C].
+    """
+
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Draws from the random stream "noise", the same values at any precision of x."""
+        shape = x[:, :: self.stride, :: self.stride].shape
+        return jax.random.normal(self.make_rng("noise"), shape, jnp.float32).astype(x.dtype)
+
+
+class Zeros(nn.Module):
+    """Zeros in the place of every stride-th pixel: a node both of whose operations are none."""
+
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float[N, H, W, C] to zeros float[N, H / stride, W / stride, C]."""
+        return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
+
+
+class CellPlan(NamedTuple):
+    """A cell in its place in a network.
+
+    Attributes:
+        channels: C of its nodes.
+        is_reduction: whether it halves the picture.
+        follows_reduction: whether its input 0 is twice as large as its input 1.
+        inputs: channels of its two inputs.
+    """
+
+    channels: int
+    is_reduction: bool
+    follows_reduction: bool
+    inputs: tuple[int, int]
+
+    @property
+    def stride(self) -> int:
+        """Of operations that read the cell's inputs."""
+        return 2 if self.is_reduction else 1
+
+
+def plan(channels: int, layers: int, *, imagenet: bool = False, with_stem: bool = True) -> list[CellPlan]:
+    """The cells of a network; arguments as of `steps`."""
+    stem = channels if imagenet else 3 * channels if with_stem else 3
+    inputs, follows_reduction, found = (stem, stem), imagenet, list[CellPlan]()
+    for number in range(layers):
+        is_reduction = number in (layers // 3, 2 * layers // 3)
+        channels *= 2 if is_reduction else 1
+        found.append(CellPlan(channels, is_reduction, follows_reduction, inputs))
+        inputs, follows_reduction = (inputs[1], NUM_NODES * channels), is_reduction
+    return found
+
+
+def steps(
+    arch: Any,
+    num_classes: int,
+    *,
+    channels: int = 16,
+    layers: int = 8,
+    imagenet: bool = False,
+    with_stem: bool = True,
+    **own: Any,
+) -> tuple[Step, ...]:
+    """The blocks of a network.
+
+    Args:
+        arch: nested tuples [2, 4, 2, 2] of Python ints.
+        num_classes: width of the logits.
+        channels: C of the first cell, if that is no reduction cell.
+        layers: L, cells.
+        imagenet: whether two stems quarter the picture and halve it again, and are the inputs of the first cell; else
+            one stem of 3 C channels is both of them.
+        with_stem: False: the pictures are both inputs of the first cell.
+        **own: the fields that all blocks have.
+    """
+    found, inputs = list[Step](), ("x", "x")
+    if imagenet:
+        found.append(Step("stem0", HalvingStem(channels, **own), writes=("stem0",)))
+        found.append(Step("stem1", ActivateConvNorm(channels, 3, 2, **own), ("stem0",), ("stem1",)))
+        inputs = ("stem0", "stem1")
+    elif with_stem:
+        found.append(Step("stem", ConvNorm(3 * channels, **own), writes=("stem",)))
+        inputs = ("stem", "stem")
+    for number, cell in enumerate(plan(channels, layers, imagenet=imagenet, with_stem=with_stem)):
+        found += _cell_steps(f"cell{number}", cell, arch[1 if cell.is_reduction else 0], inputs, own)
+        inputs = (inputs[1], found[-1].name)
+    return (*found, Step("head", PoolDense(num_classes, **own), (inputs[1],), ("logits",)))
+
+
+def _cell_steps(name: str, cell: CellPlan, genes: Any, inputs: tuple[str, str], own: dict[str, Any]) -> list[Step]:
+    """The blocks of a cell; each writes a value of its own name, the last of them the cell's output."""
+    found, channels = list[Step](), cell.channels
+
+    def step(part: str, block: nn.Module, *reads: str, **fields: Any) -> str:
+        found.append(Step(f"{name}_{part}", block, reads, (f"{name}_{part}",), **fields))
+        return found[-1].name
+
+    first = FactorizedReduce(channels, **own) if cell.follows_reduction else ActivateConvNorm(channels, **own)
+    states = [step("pre0", first, inputs[0]), step("pre1", ActivateConvNorm(channels, **own), inputs[1])]
+    for node, slots in enumerate(genes):
+        entering = []
+        for slot, (source, op) in enumerate(slots):
+            stride = cell.stride if source < 2 else 1
+            if op == SKIP and stride == 1:
+                entering.append(states[source])
+            elif op != NONE:
+                block = _operation(op, channels, stride, own)
+                entering.append(step(f"op{2 * node + slot}", block, states[source], is_random=op == NOISE))
+        if not entering:
+            source = slots[0][0]
+            states.append(step(f"node{node}", Zeros(cell.stride if source < 2 else 1), states[source]))
+        else:
+            states.append(step(f"node{node}", Add(), *entering) if len(entering) > 1 else entering[0])
+    step("output", Concatenate(), *states[2:])
+    return found
+
+
+def _operation(op: int, channels: int, stride: int, own: dict[str, Any]) -> nn.Module:
+    """The block of an operation that is neither none nor the identity."""
+    if op in (SEP_3, SEP_5):
+        return SepConv(channels, SIZES[op], stride, **own)
+    if op in (DIL_3, DIL_5):
+        return DilConv(channels, SIZES[op], stride, **own)
+    if op == SKIP:
+        return FactorizedReduce(channels, **own)
+    return Noise(stride) if op == NOISE else Pool(op == MAX_POOL, stride)
+
+
+def layer_of(path: Path, position: int, *, imagenet: bool = False) -> int:
+    """The layer of a site, counted from 1: its cell; on ImageNet the two stems are layer 1, and cells follow."""
+    del position
+    name = path[0]
+    return 1 if name.startswith("stem") else int(name.removeprefix("cell").split("_")[0]) + 1 + imagenet
