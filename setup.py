@@ -43,6 +43,7 @@ setuptools.setup(
         "zsnas_jax.search_spaces.nasbench201",
         "zsnas_jax.search_spaces.nasbench_macro",
         "zsnas_jax.search_spaces.nats_size",
+        "zsnas_jax.search_spaces.rlnas",
         "zsnas_jax.search_spaces.transnas101",
         "zsnas_jax.storage",
         "zsnas_jax.training",

@@ -10,7 +10,16 @@ import pathlib
 from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search_spaces import darts, mobilenetv2, nasbench101, nasbench201, nasbench_macro, nats_size, transnas101
+from zsnas_jax.search_spaces import (
+    darts,
+    mobilenetv2,
+    nasbench101,
+    nasbench201,
+    nasbench_macro,
+    nats_size,
+    rlnas,
+    transnas101,
+)
 from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
@@ -27,6 +36,8 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "darts_s2": functools.partial(darts.space, "darts_s2"),
         "darts_s3": functools.partial(darts.space, "darts_s3"),
         "darts_s4": functools.partial(darts.space, "darts_s4"),
+        "rlnas": rlnas.space,
+        "proxylessnas": rlnas.proxylessnas,
     }
 )
 
@@ -40,6 +51,7 @@ __all__ = [
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "rlnas",
     "transnas101",
 ]
 
