@@ -74,7 +74,8 @@ def flops(space, arch, num_classes=10, image_size=32):
     ):
         window = 1 if isinstance(module, nn.Dense) else module.size**2
         inputs = 1 if getattr(module, "depthwise", False) else entering[-1]
-        total += window * inputs * math.prod(leaving[1:])
+        places = entering[1:-1] if getattr(module, "transposed", False) else leaving[1:-1]
+        total += window * inputs * leaving[-1] * math.prod(places)
     return total
 
 

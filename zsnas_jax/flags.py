@@ -11,10 +11,11 @@ from typing import Any
 from absl import app, flags, logging
 import jax
 
-from zsnas_jax import arguments, benchmarks
+from zsnas_jax import arguments, benchmarks, datasets, search_spaces, tasks
 from zsnas_jax.arguments import Range, Subject
+from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.datasets import DATASETS
+from zsnas_jax.datasets import DATASETS, PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.nn.options import ACTIVATIONS, NORMS, LayerOptions
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
@@ -79,6 +80,7 @@ def define_network_flags(dataset: str) -> None:
 def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
     define_network_flags("noise")
+    NETWORK.text("task", None, "What networks are asked for, of spaces that have several tasks; default their first.")
     NETWORK.choice("norm", "bn", "In the place of batch norm; ln is NCD's NIR.", NORMS)
     NETWORK.real(
         "mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM.", Range(0, 1, without=(1,))
@@ -181,6 +183,27 @@ def num_together() -> int:
     """Networks that are scored at a time."""
     count: int = FLAGS.candidates_per_step * jax.device_count()
     return count
+
+
+def search_space() -> SearchSpace:
+    """The space of --space, under --task.
+
+    Raises:
+        ValueError: as `zsnas_jax.search_spaces.make_space` and `zsnas_jax.tasks.with_task`.
+    """
+    return tasks.with_task(search_spaces.make_space(FLAGS.space), FLAGS.task)
+
+
+def pictures(space: SearchSpace) -> PictureSource:
+    """The pictures of --dataset; noise has as many classes as the task of the space, unless --num_classes says so.
+
+    Raises:
+        ValueError: as `zsnas_jax.datasets.load`.
+    """
+    num_classes = FLAGS.num_classes
+    if FLAGS.dataset == "noise" and space.task and space.task.takes_classes:
+        num_classes = num_classes or space.task.num_outputs
+    return datasets.load(FLAGS.dataset, FLAGS.data_dir, num_classes)
 
 
 def layer_options() -> LayerOptions:

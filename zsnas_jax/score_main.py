@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags as absl_flags
 import numpy as np
 
-from zsnas_jax import datasets, flags, proxies, search, search_spaces, votes
+from zsnas_jax import flags, proxies, search, tasks, votes
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.proxies.labels import label, parse
@@ -69,15 +69,16 @@ def _archs(space: SearchSpace, source: PictureSource, settings: ScoreSettings) -
     limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
     if set(limits.values()) == {None}:
         return select_archs(space, FLAGS.archs, FLAGS.seed)
-    image_size = fixed_batch(settings, source).image.shape[1]
-    within = search.constrained(space, **limits, num_classes=source.num_classes, image_size=image_size)
+    image_size = fixed_batch(settings, source, space).image.shape[1]
+    num_classes = tasks.width_of(space, source.num_classes)
+    within = search.constrained(space, **limits, num_classes=num_classes, image_size=image_size)
     return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True)
 
 
 def main() -> None:
     """Reads the flags, scores, writes the results."""
     flags.configure()
-    space = search_spaces.make_space(FLAGS.space)
+    space = flags.search_space()
     chosen, asked_votes = _chosen([votes.make_vote(name, FLAGS.vote_method) for name in FLAGS.votes])
     settings = ScoreSettings(
         batch_size=FLAGS.batch_size,
@@ -88,7 +89,7 @@ def main() -> None:
         seed=FLAGS.seed,
         share_isomorphic=FLAGS.share_isomorphic,
     )
-    source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+    source = flags.pictures(space)
     flags.check_memory(space.name, source.image_size, FLAGS.batch_size, flags.num_together())
     archs = _archs(space, source, settings)
     benchmark = flags.ground_truth(space.name)

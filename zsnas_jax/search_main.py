@@ -21,7 +21,7 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import benchmarks, datasets, flags, proxies, search, search_spaces, votes
+from zsnas_jax import benchmarks, datasets, flags, proxies, search, tasks, votes
 from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
@@ -175,7 +175,7 @@ def _plan() -> Plan:
     """Everything that can be wrong is found here."""
     _check_size()
     scoring, (names, vote) = _scoring_settings(), _experts()
-    whole = search_spaces.make_space(FLAGS.space)
+    whole = flags.search_space()
     table, source, scorer, chosen = None, None, None, tuple[Proxy, ...]()
     if FLAGS.scores:
         table, experts = _table(whole, names)
@@ -187,9 +187,12 @@ def _plan() -> Plan:
     else:
         chosen = proxies.make_proxies(names, weighting=FLAGS.weighting, options=flags.layer_options())
         experts = tuple(map(label, chosen))
-        source = datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes)
+        source = flags.pictures(whole)
         flags.check_memory(whole.name, source.image_size, FLAGS.batch_size)
-        classes, image_size = source.num_classes, fixed_batch(scoring, source).image.shape[1]
+        classes, image_size = (
+            tasks.width_of(whole, source.num_classes),
+            fixed_batch(scoring, source, whole).image.shape[1],
+        )
         bound = stored_settings(scoring, whole, source, FLAGS.dataset)
         scorer = scorer_for(whole, chosen, source, scoring, programs=FLAGS.programs)  # or says what is wrong
     limits: dict[str, Any] = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
@@ -217,12 +220,12 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
         score_fn = search.table_scores(plan.space, columns)
     else:
         assert plan.source is not None and plan.scorer is not None
-        batch = fixed_batch(settings, plan.source)
+        batch = fixed_batch(settings, plan.source, plan.task.space)
         if plan.is_on_host:
             score_fn = search.host_scores(plan.scorer, batch)
         else:
             weight_key, _ = seed_keys(settings.seed)  # as score_main, whose scores these are
-            own: dict[str, Any] = {"num_classes": plan.source.num_classes, "initializer": INITIALIZERS[settings.init]}
+            own: dict[str, Any] = {"num_classes": plan.task.num_classes, "initializer": INITIALIZERS[settings.init]}
             score_fn = search.live_scores(weight_key, plan.task.space, plan.proxies, batch, **own)
     if not plan.is_sum:
         return score_fn

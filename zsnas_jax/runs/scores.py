@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from zsnas_jax import datasets
+from zsnas_jax import tasks
 from zsnas_jax.base import Batch, Proxy, SearchSpace, candidate_key, check_identities
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.proxies.labels import label
-from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys
+from zsnas_jax.runs.settings import ScoreSettings, draw_batch, fixed_batch, seed_keys
 from zsnas_jax.scoring import Scorer, make_scorer
 from zsnas_jax.storage.store import ResultStore
 
@@ -50,7 +50,7 @@ def scorer_for(
         seed_keys(settings.seed)[0],
         space,
         proxies,
-        num_classes=source.num_classes,
+        num_classes=tasks.width_of(space, source.num_classes),
         initializer=INITIALIZERS[settings.init],
         candidates_per_step=candidates_per_step,
         resample=settings.resample,
@@ -111,7 +111,7 @@ def score_archs(
     groups = _missing(store, dict(zip(names, asked, strict=True)), proxies)
     num_missing = sum(map(len, groups.values()))
     times = RunTimes(num_missing, len(set(names)) - num_missing, 0.0, 0.0, 0, len(jax.local_devices()))
-    batch = None if settings.resample else fixed_batch(settings, source)
+    batch = None if settings.resample else fixed_batch(settings, source, space)
     task = _Task(space, source, settings, candidates_per_step, programs, batch)
     with progress(total=len(set(names)), initial=times.num_reused, unit="arch", desc="scoring") as bar:
         for places, members in groups.items():
@@ -184,7 +184,9 @@ class _Task(NamedTuple):
         candidates = np.repeat(archs, num_repeats, axis=0)
         rows = []
         for part in _chunks(list(range(len(candidates))), scorer.capacity):
-            batches = self.batch or _own_batches(candidates[part], repeats[part], self.source, self.settings)
+            batches = self.batch or _own_batches(
+                candidates[part], repeats[part], self.source, self.settings, self.space
+            )
             rows.append(scorer.score(candidates[part], repeats[part], batches))
         return np.concatenate(rows).astype(np.float64).reshape(len(archs), num_repeats, -1).mean(axis=1)
 
@@ -216,9 +218,11 @@ def _mark_failures(
     return scores
 
 
-def _own_batches(archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings) -> Batch:
+def _own_batches(
+    archs: np.ndarray, repeats: np.ndarray, source: PictureSource, settings: ScoreSettings, space: SearchSpace
+) -> Batch:
     """A batch for every candidate, its axis first; drawn by the genes and the repeat alone."""
     _, batch_key = seed_keys(settings.seed)
     keys = [candidate_key(batch_key, arch, repeat) for arch, repeat in zip(archs, repeats, strict=True)]
-    draws = [datasets.draw_batch(key, source, settings.batch_size, augment=settings.augment) for key in keys]
+    draws = [draw_batch(key, settings, source, space) for key in keys]
     return jax.tree.map(lambda *arrays: np.stack([np.asarray(array) for array in arrays]), *draws)

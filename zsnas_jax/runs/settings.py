@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zsnas_jax import datasets
+from zsnas_jax import datasets, tasks
 from zsnas_jax.base import Batch, SearchSpace, check_pictures
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
@@ -72,21 +72,32 @@ def stream_identity(key: jax.Array) -> str:
     return hashlib.sha256(b"".join(np.asarray(draw).tobytes() for draw in draws)).hexdigest()[:16]
 
 
-def fixed_batch(settings: ScoreSettings, source: PictureSource) -> Batch:
+def draw_batch(key: jax.Array, settings: ScoreSettings, source: PictureSource, space: SearchSpace) -> Batch:
+    """A batch as the settings say, with the targets of the space's task.
+
+    Raises:
+        ValueError: as `zsnas_jax.datasets.draw_batch`.
+    """
+    batch = datasets.draw_batch(key, source, settings.batch_size, augment=settings.augment)
+    return tasks.prepare(space, key, batch)
+
+
+def fixed_batch(settings: ScoreSettings, source: PictureSource, space: SearchSpace) -> Batch:
     """The batch that all architectures share unless `resample` is set."""
-    _, batch_key = seed_keys(settings.seed)
-    return datasets.draw_batch(batch_key, source, settings.batch_size, augment=settings.augment)
+    return draw_batch(seed_keys(settings.seed)[1], settings, source, space)
 
 
 def stored_settings(settings: ScoreSettings, space: SearchSpace, source: PictureSource, dataset: str) -> dict[str, Any]:
-    """What a results folder is bound to: the settings, the space, the classes, and the pictures by content.
+    """What a results folder is bound to: the settings, the space, its task, the classes, and the pictures by content.
 
     Raises:
-        ValueError: if the space takes no pictures of this size.
+        ValueError: if the space takes no pictures of this size, or its task not so many classes.
     """
-    batch = fixed_batch(settings, source)
+    batch = fixed_batch(settings, source, space)
     check_pictures(space, batch.image)
     identity = batch_identity(batch)
-    data = {"dataset": dataset, "num_classes": source.num_classes, "batch_sha256": identity}
+    num_classes = tasks.width_of(space, source.num_classes)
+    data = {"dataset": dataset, "num_classes": num_classes, "batch_sha256": identity}
     named = {"space": space.name} | ({"space_source": space.source} if space.source else {})
+    named |= {"task": space.task.name, "targets": space.task.targets} if space.task else {}
     return named | data | dataclasses.asdict(settings)
