@@ -59,14 +59,16 @@ CASES = {
 }
 
 
+LARGE = ("darts",)  # a minute each
+
+
 @functools.cache
 def compiled():
     return Programs(1000)
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CASES)
-def test_golden_values(name, number):
+def check(name, number, names):
+    """Whether a golden network has its golden scores."""
     space, entry = search_spaces.make_space(name), golden.chain_entries(name.replace("transnas101", "transnas"))[number]
     arch, classes = space.decode(entry["arch"]), entry["num_classes"]
     assert space.encode(arch) == entry["arch"]
@@ -86,7 +88,6 @@ def test_golden_values(name, number):
         weights=space.chain.weights(arch, classes),
         is_homogeneous=space.is_homogeneous,
     )
-    names = (*NAMES, "params", "flops", "synflow", "swap")
     chosen = [proxies.swap(num_samples=16) if own == "swap" else proxies.PROXIES[own]() for own in names]
     scores = dict(zip(names, score_chained(compiled(), steps, network, chosen), strict=True))
     for own, score in scores.items():
@@ -96,3 +97,14 @@ def test_golden_values(name, number):
             continue
         rtol, atol = (0, 0.05) if own in LOG_DETERMINANTS else (LOOSE.get(own, 1e-3), 1e-6)
         np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=own)
+
+
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(own, marks=pytest.mark.slow) if own in LARGE else own for own in CASES])
+def test_golden_values(name, number):
+    check(name, number, (*NAMES, "params", "flops", "synflow", "swap"))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_golden_values_of_a_pass_forward(name):
+    check(name, 0, ("acor", "naswot", "swap", "params", "flops"))
