@@ -5,7 +5,7 @@ import os
 import pathlib
 from types import MappingProxyType
 
-from zsnas_jax.benchmarks import nasbench101
+from zsnas_jax.benchmarks import nasbench101, published
 from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
 from zsnas_jax.benchmarks.scores import shipped_scores
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
@@ -24,6 +24,7 @@ __all__ = [
     "load",
     "nasbench101",
     "open_benchmark",
+    "published",
     "shipped_scores",
 ]
 
@@ -49,7 +50,9 @@ def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
             f"unknown benchmark {shorten(name)!r}: allowed are {', '.join(BENCHMARKS)} or an existing path"
         )
     if path.name.endswith((".csv", ".csv.gz")):
-        return nasbench101.from_csv(path) if nasbench101.is_csv(path) else from_csv(path)
+        if nasbench101.is_csv(path):
+            return nasbench101.from_csv(path)
+        return published.from_csv(path) or from_csv(path)
     if path.suffix == ".npz":
         return nasbench101.from_arrays(path) if nasbench101.is_arrays(path) else load(path)
     if path.suffix == ".tfrecord":

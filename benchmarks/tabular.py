@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import nasbench101, nasbench201
 from zsnas_jax.storage import arrays, files
 from zsnas_jax.storage.reading import decompress, open_regular, read_bytes, reading, shorten
@@ -109,7 +110,7 @@ def fill_row(values: np.ndarray, index: int, row: Sequence[float]) -> None:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TabularBenchmark:
-    """Measured values of the architectures of a space, in the space's published order. N architectures.
+    """Measured values of N architectures of a space: of all, in its published order, or of those that are listed.
 
     Attributes:
         columns: name to float32[N]. The name says data set, split, epochs and seeds: `cifar10_test_200_mean` is the
@@ -120,6 +121,7 @@ class TabularBenchmark:
         name: of the benchmark.
         source: what it was made from, and how.
         checksum: SHA-256 of the file it was made from (of a folder: of its files' checksums).
+        archs: the architectures of the rows, as the space writes them; empty: the rows are in published order.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -127,6 +129,29 @@ class TabularBenchmark:
     name: str = dataclasses.field(metadata={"static": True})
     source: str = dataclasses.field(metadata={"static": True})
     checksum: str = dataclasses.field(metadata={"static": True})
+    archs: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    def rows_of(self, space: SearchSpace, archs: Any) -> np.ndarray:
+        """The rows int[A] of architectures [A, ...].
+
+        Raises:
+            ValueError: if the table is of another space, or lists one of them not.
+        """
+        if self.space != space.name or not (self.archs or space.to_index):
+            raise ValueError(f"benchmark {self.name} is of space {self.space}, the architectures of {space.name}")
+        if not self.archs:
+            assert space.to_index is not None
+            return np.asarray(space.to_index(archs))
+        key = space.isomorphism_key or space.encode
+        rows = {key(space.decode(string)): row for row, string in enumerate(self.archs)}
+        keys = [key(arch) for arch in archs]
+        for own, arch in zip(keys, archs, strict=True):
+            if own not in rows:
+                raise ValueError(
+                    f"benchmark {self.name} does not list {shorten(space.encode(arch))}: --archs=benchmark takes those "
+                    "that it lists"
+                )
+        return np.array([rows[own] for own in keys], np.int64)
 
     def resolve(self, column: str) -> str:
         """The full name of a column given by it or by an unambiguous beginning, as `cifar10_test_200`.
@@ -162,6 +187,7 @@ class TabularBenchmark:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an .npz that `load` reads: the columns, and name, space, source and checksum as JSON."""
         header = {"format": FORMAT} | {f: getattr(self, f) for f in ("name", "space", "source", "checksum")}
+        header |= {"archs": self.archs} if self.archs else {}
         with files.replacing(path) as temporary, open(temporary, "wb") as file:
             arrays: dict[str, Any] = {f"column/{name}": np.asarray(v, np.float32) for name, v in self.columns.items()}
             np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
@@ -181,7 +207,10 @@ def load(path: str | os.PathLike[str]) -> TabularBenchmark:
         if len(names) > _MAX_COLUMNS:
             raise ValueError(f"it has {len(names)} columns, allowed are at most {_MAX_COLUMNS}")
         columns = {name.removeprefix("column/"): arrays.read(archive, name, _MAX_ARRAY) for name in names}
-        table = TabularBenchmark(columns, **header)
+        listed = header.pop("archs", [])
+        if not isinstance(listed, list) or not all(isinstance(string, str) for string in listed):
+            raise ValueError("its architectures are no texts")
+        table = TabularBenchmark(columns, archs=tuple(listed), **header)
         _check(table)
     return table
 
@@ -193,7 +222,7 @@ def _check(table: TabularBenchmark) -> None:
             raise ValueError(f"its {name} is a {type(value).__name__}, no text")
     if not table.columns:
         raise ValueError("it has no columns")
-    first = len(next(iter(table.columns.values())))
+    first = len(table.archs) or len(next(iter(table.columns.values())))
     for name, values in table.columns.items():
         if values.dtype != np.float32 or values.shape != (_NUM_ARCHS.get(table.space, first),):
             raise ValueError(

@@ -22,6 +22,7 @@ import numpy as np
 
 from zsnas_jax import flags, proxies, search, tasks, votes
 from zsnas_jax.base import Proxy, SearchSpace
+from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.proxies.labels import label, parse
 from zsnas_jax.reports import score_report
@@ -38,7 +39,10 @@ FLAGS = absl_flags.FLAGS
 def define_flags() -> None:
     """The flags of this binary."""
     flags.NETWORK.path(
-        "archs", "random:100", "all, START:STOP by published index, random:COUNT, or a file with one string a line."
+        "archs",
+        "random:100",
+        "all, START:STOP by published index, random:COUNT, benchmark or benchmark:COUNT of those that it lists, "
+        "or a file with one string a line.",
     )
     flags.define_scoring_flags()
     flags.SCORES.words(
@@ -64,15 +68,18 @@ def _chosen(asked_votes: Sequence[Vote]) -> tuple[tuple[Proxy, ...], list[Vote]]
     return tuple(chosen.values()), labelled
 
 
-def _archs(space: SearchSpace, source: PictureSource, settings: ScoreSettings) -> np.ndarray:
+def _archs(
+    space: SearchSpace, source: PictureSource, settings: ScoreSettings, benchmark: TabularBenchmark | None
+) -> np.ndarray:
     """The architectures that the flags name, within the limits."""
+    own: dict[str, Any] = {"listed": benchmark.archs if benchmark else ()}
     limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
     if set(limits.values()) == {None}:
-        return select_archs(space, FLAGS.archs, FLAGS.seed)
+        return select_archs(space, FLAGS.archs, FLAGS.seed, **own)
     image_size = fixed_batch(settings, source, space).image.shape[1]
     num_classes = tasks.width_of(space, source.num_classes)
     within = search.constrained(space, **limits, num_classes=num_classes, image_size=image_size)
-    return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True)
+    return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True, **own)
 
 
 def main() -> None:
@@ -91,8 +98,8 @@ def main() -> None:
     )
     source = flags.pictures(space)
     flags.check_memory(space.name, source.image_size, FLAGS.batch_size, flags.num_together())
-    archs = _archs(space, source, settings)
     benchmark = flags.ground_truth(space.name)
+    archs = _archs(space, source, settings, benchmark)
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None

@@ -15,7 +15,7 @@ from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
 from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce
 from zsnas_jax.nn.options import with_layer_options
-from zsnas_jax.nn.probes import COLLECTIONS, LayerOutput
+from zsnas_jax.nn.probes import LayerOutput
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) of the edges of a micro cell, in the order of the published string."""
@@ -127,15 +127,8 @@ class EachTile(Block):
     @nn.compact
     def __call__(self, *reads: jax.Array) -> jax.Array:
         """Applies it."""
-        over_tiles = nn.scan(
-            lambda block, carry, reads: (carry, block(*reads)),
-            variable_broadcast="params",
-            variable_axes=dict.fromkeys(COLLECTIONS, 0),
-            split_rngs={"params": False, "mask": True},
-            in_axes=1,
-            out_axes=1,
-        )
-        return over_tiles(with_layer_options(self.block, self.options).clone(parent=self, name="tile"), None, reads)[1]
+        block = with_layer_options(self.block, self.options).clone(parent=self, name="tile")
+        return jnp.stack([block(*(read[:, i] for read in reads)) for i in range(NUM_TILES)], 1)
 
 
 def micro_encoder(ops: Sequence[int], **own: Any) -> Iterator[Step]:

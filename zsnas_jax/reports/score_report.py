@@ -108,7 +108,7 @@ def find_truth(
 
     Args:
         benchmark: the table.
-        column: name of a column or its beginning; None: the data set's test accuracy, else CIFAR-10's, else the first.
+        column: name of a column or its beginning; None: the task's, else the data set's test accuracy.
         space: the search space.
         archs: int32[A, G].
         dataset: name of the data set, or path of one; a path is taken to be of the data set that its name begins with.
@@ -116,21 +116,34 @@ def find_truth(
     Raises:
         ValueError: if the benchmark is of another space, or lacks the column or an architecture.
     """
-    if benchmark.space != space.name or space.to_index is None:
-        raise ValueError(f"benchmark {benchmark.name} is of space {benchmark.space}, the architectures of {space.name}")
+    rows = benchmark.rows_of(space, archs)
     if column is None:
-        guesses = (f"{dataset}_test_200_mean", "cifar10_test_200_mean")
-        column = next((name for name in guesses if name in benchmark.columns), next(iter(benchmark.columns)))
+        column = _default_column(benchmark, space, dataset)
     column = benchmark.resolve(column)
-    accuracy = benchmark.lookup(column, space.to_index(archs))
-    return Truth(benchmark, column, accuracy, _warn_of_another(dataset, benchmark, column))
+    accuracy = benchmark.lookup(column, rows)
+    return Truth(benchmark, column, accuracy, _warn_of_another(dataset, space, benchmark, column))
 
 
-def _warn_of_another(dataset: str, benchmark: TabularBenchmark, column: str) -> str | None:
+def _default_column(benchmark: TabularBenchmark, space: SearchSpace, dataset: str) -> str:
+    """The task's first column; without a task the data set's test accuracy, else CIFAR-10's, else the first.
+
+    Raises:
+        ValueError: if there is none of the task.
+    """
+    if space.task:
+        found = [name for name in benchmark.columns if name.startswith(f"{space.task.name}_")]
+        if not found:
+            raise ValueError(f"benchmark {benchmark.name} has no column of task {space.task.name}")
+        return found[0]
+    guesses = (f"{dataset}_test_200_mean", f"{dataset}_test_90_single", "cifar10_test_200_mean")
+    return next((name for name in guesses if name in benchmark.columns), next(iter(benchmark.columns)))
+
+
+def _warn_of_another(dataset: str, space: SearchSpace, benchmark: TabularBenchmark, column: str) -> str | None:
     """That pictures are not of the data set whose accuracies a column holds; None where they are, or are noise."""
     found = re.match(r"([a-z0-9_]+?)(split)?_(test|valid)_", column)
     pictures = pathlib.Path(dataset).stem
-    if dataset == "noise" or not found or re.match(rf"{found[1]}(?![a-z0-9])", pictures):
+    if dataset == "noise" or space.task or not found or re.match(rf"{found[1]}(?![a-z0-9])", pictures):
         return None
     return (
         f"pictures of {shorten(pictures)} are compared with accuracies of {found[1]}, column {column} of "

@@ -1,6 +1,6 @@
 """Which architectures of a space a user means. A = architectures, G = genes of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import io
 import pathlib
 
@@ -18,20 +18,28 @@ _MAX_LINE = 1000
 _SHOWN = 60
 
 
-def select_archs(space: SearchSpace, text: str, seed: int = 0, *, has_limits: bool = False) -> np.ndarray:
+def select_archs(
+    space: SearchSpace, text: str, seed: int = 0, *, has_limits: bool = False, listed: Sequence[str] = ()
+) -> np.ndarray:
     """The architectures that a user names, int32[A, G], each once.
 
     Args:
         space: the search space.
-        text: `all`, `START:STOP` by published index, `random:COUNT` distinct ones, or the path of a file with one
-            architecture string a line.
-        seed: of `random`.
+        text: `all`, `START:STOP` by published index, `random:COUNT` distinct ones, `benchmark:COUNT` drawn from those
+            that the benchmark lists, `benchmark` for all of them, or the path of a file with one architecture string a
+            line.
+        seed: of `random` and `benchmark`.
+        listed: the architectures that the benchmark lists, as strings.
         has_limits: whether only those that `space.is_valid` allows are meant (`zsnas_jax.search.constrained`).
 
     Raises:
         ValueError: naming what is wrong and what is allowed, or if the limits leave nothing.
     """
-    archs = _select(space, text, seed, has_limits)
+    of_benchmark, colon, count = text.partition(":")
+    if of_benchmark == "benchmark" and (not colon or _is_number(count)):
+        archs = _of_benchmark(space, text, count, seed, listed)
+    else:
+        archs = _select(space, text, seed, has_limits)
     kept = archs[_within(space, archs)] if has_limits else archs
     if not len(kept):
         raise ValueError(f"archs {shorten(text)!r}: none of them keeps to the limits")
@@ -44,7 +52,7 @@ def _within(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
 
 def _select(space: SearchSpace, text: str, seed: int, has_limits: bool) -> np.ndarray:
     """`select_archs`, within limits only where they are drawn."""
-    allowed = "allowed are all, START:STOP, random:COUNT or the path of a file of architecture strings"
+    allowed = "allowed are all, START:STOP, random:COUNT, benchmark:COUNT or the path of a file of architecture strings"
     refuse, total = f"archs {shorten(text)!r}", space.num_archs
     start, colon, stop = text.partition(":")
     by_index = text == "all" or (colon and _is_number(start) and _is_number(stop))
@@ -68,6 +76,18 @@ def _select(space: SearchSpace, text: str, seed: int, has_limits: bool) -> np.nd
     if not archs:
         raise ValueError(f"{text} holds no architecture: {allowed}")
     return np.stack(list({space.encode(arch): arch for arch in archs}.values()))
+
+
+def _of_benchmark(space: SearchSpace, text: str, count: str, seed: int, listed: Sequence[str]) -> np.ndarray:
+    """Those that a benchmark lists, or so many drawn from them; more of them contain the fewer."""
+    strings = list(dict.fromkeys(listed))
+    if not strings:
+        raise ValueError(f"archs {shorten(text)!r}: the benchmark lists none, use all or random:COUNT")
+    wanted = len(strings) if not count else int(count[: len(str(MAX_RANDOM)) + 1])
+    if not 1 <= wanted <= len(strings):
+        raise ValueError(f"archs {shorten(text)!r}: COUNT must lie between 1 and {len(strings)}")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(strings))[:wanted])
+    return np.stack([np.asarray(space.decode(strings[place])) for place in chosen])
 
 
 def _is_number(text: str) -> bool:

@@ -1,0 +1,122 @@
+"""Tables of the convolutional spaces: the published files, and what is wrong with made-up ones."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+
+from zsnas_jax import benchmarks, search_spaces, tasks
+from zsnas_jax.reports.score_report import find_truth
+from zsnas_jax.runs.selection import select_archs
+
+FILES = {  # file to (space, rows, columns with their best value and where it stands)
+    "transnas101_micro_val": (
+        "transnas101_micro",
+        4096,
+        {
+            "class_scene_valid_last": (0.54936, "64-41414-3_32_132"),
+            "class_object_valid_last": (0.45586, "64-41414-3_13_113"),
+            "room_layout_negloss_last": (-0.6010, "64-41414-3_11_133"),
+            "jigsaw_valid_last": (0.95372, "64-41414-3_30_132"),
+            "autoencoder_ssim_last": (0.5772, "64-41414-1_21_310"),
+            "normal_ssim_last": (0.5873, "64-41414-1_30_123"),
+            "segmentsemantic_valid_last": (0.94613, "64-41414-3_13_022"),
+        },
+    ),
+    "transnas101_macro_val": (
+        "transnas101_macro",
+        3256,
+        {
+            "class_scene_valid_last": (0.57414, "64-224131-basic"),
+            "jigsaw_valid_last": (0.97019, "64-2243-basic"),
+            "autoencoder_ssim_last": (0.7488, "64-221113-basic"),
+        },
+    ),
+    "nasbench_macro_6561": ("nasbench_macro", 6561, {"cifar10_test_50_mean": (0.93127, "22212220")}),
+    "nats_sss_32768": (
+        "nats_size",
+        32768,
+        {
+            "cifar10_test_90_single": (0.9365, "64:64:56:64:24"),
+            "cifar100_test_90_single": (0.7134, "64:64:48:48:64"),
+            "imagenet16_120_test_90_single": (0.4740, "64:64:56:64:56"),
+        },
+    ),
+    "accel_nasbench_5138": ("accel_nasbench", 5138, {"imagenet_valid_16_single": (0.67052, None)}),
+    "swap_darts1000": ("darts", 1000, {"cifar10_valid_200_single": (0.8661, None)}),
+    "nb301_surrogate_1225": ("darts", 1225, {"cifar10_valid_100_surrogate": (0.944889, None)}),
+}
+
+
+def opened(name):
+    return benchmarks.open_benchmark(golden.shared_file(f"data/extra/{name}.csv.gz"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_published_tables_are_read(name):
+    space_name, num_rows, bests = FILES[name]
+    table, space = opened(name), search_spaces.make_space(space_name)
+    assert table.space == space_name
+    for column, (best, arch) in bests.items():
+        values = table.columns[column]
+        assert np.isfinite(values).sum() == num_rows
+        np.testing.assert_allclose(np.nanmax(values), best, rtol=2e-4)
+        if arch:
+            key = space.isomorphism_key or space.encode  # strings of one network share their row
+            assert key(space.from_index(int(np.nanargmax(values)))) == key(space.decode(arch))
+
+
+def test_a_table_that_lists_its_architectures_is_looked_up_by_them(tmp_path):
+    table, space = opened("swap_darts1000"), search_spaces.make_space("darts")
+    archs = select_archs(space, "benchmark:20", listed=table.archs)
+    assert len(archs) == 20
+    accuracy = find_truth(table, None, space, archs, "cifar10").accuracy
+    by_arch = dict(zip(table.archs, table.columns["cifar10_valid_200_single"], strict=True))
+    np.testing.assert_array_equal(accuracy, [by_arch[space.encode(arch)] for arch in archs])
+    table.save(tmp_path / "table.npz")
+    again = benchmarks.open_benchmark(tmp_path / "table.npz")
+    assert again.archs == table.archs
+    other = np.asarray(space.sample(jax.random.key(0)))
+    with pytest.raises(ValueError, match="does not list Genotype.*--archs=benchmark takes those that it lists"):
+        find_truth(table, None, space, other[None], "cifar10")
+    for text, message in (("benchmark:0", "between 1 and 1000"), ("benchmark:1001", "between 1 and 1000")):
+        with pytest.raises(ValueError, match=message):
+            select_archs(space, text, listed=table.archs)
+    with pytest.raises(ValueError, match="archs 'benchmark': the benchmark lists none"):
+        select_archs(space, "benchmark")
+
+
+def test_the_column_is_that_of_the_task():
+    table, space = opened("transnas101_micro_val"), search_spaces.make_space("transnas101_micro")
+    archs = space.from_index(np.arange(3))
+    for task in space.tasks:
+        truth = find_truth(table, None, tasks.with_task(space, task), archs, "cifar100")
+        assert truth.column.startswith(task) and truth.column.endswith("last") and truth.warning is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "arch_str,jigsaw_val\n64-41414-1_02_333,101\n",
+            "line 2: jigsaw_val is '101': allowed are numbers from 0 to 100",
+        ),
+        ("arch_str,jigsaw_val\n64-41414-1_02_334,1\n", "line 2: bad architecture .* operation '4' of edge 5"),
+        ("arch_str,jigsaw_val\n64-41414-1_02_333,1\n64-1234-basic,1\n", "line 3: bad architecture '64-1234-basic'"),
+        ("arch_str,room_layout_val\n64-1234-basic,0.5\n", "line 2: room_layout_val is '0.5': .* from -1e.06 to 0"),
+        ("arch,test_acc,mean_acc\n01201203,[],90\n", "line 2: bad architecture '01201203'"),
+        ("arch,test_acc,mean_acc\n01201201,[],90\n01201201,[],91\n", "line 3: .*earlier line with other values"),
+        ("c0,c1,c2,c3,c4,c10_acc\n8,8,8,8,9,90\n", "line 2: bad architecture"),
+        ("genotype,val_acc\nGenotype(),90\n", "line 2: bad architecture"),
+        (f"genotype,val_acc\n{'(' * 20_000},90\n", "line 2: an architecture has more than 10,000 characters"),
+        ('compact,val_accuracy\n"[[(0, 9)]]",90\n', "line 2: "),
+        (f"compact,val_accuracy\n{'[' * 5000},90\n", "line 2: "),
+        ("compact,val_accuracy\n__import__('os'),90\n", "line 2: "),
+    ],
+)
+def test_bad_rows_are_named(text, message, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        benchmarks.open_benchmark(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
