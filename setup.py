@@ -37,6 +37,7 @@ setuptools.setup(
         "zsnas_jax.scoring",
         "zsnas_jax.search",
         "zsnas_jax.search_spaces",
+        "zsnas_jax.search_spaces.accel_nasbench",
         "zsnas_jax.search_spaces.darts",
         "zsnas_jax.search_spaces.mobilenetv2",
         "zsnas_jax.search_spaces.nasbench101",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import (
+    accel_nasbench,
     darts,
     mobilenetv2,
     nasbench101,
@@ -38,12 +39,14 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "darts_s4": functools.partial(darts.space, "darts_s4"),
         "rlnas": rlnas.space,
         "proxylessnas": rlnas.proxylessnas,
+        "accel_nasbench": accel_nasbench.space,
     }
 )
 
 __all__ = [
     "SPACES",
     "SearchSpace",
+    "accel_nasbench",
     "darts",
     "make_space",
     "mobilenetv2",

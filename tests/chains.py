@@ -12,6 +12,8 @@ import numpy as np
 import tiny
 
 from zsnas_jax import proxies, scoring
+from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.nn.modules import Conv
 from zsnas_jax.nn.probes import is_site
 
@@ -82,6 +84,17 @@ def flops(space, arch, num_classes=10, image_size=32):
 def params(space, arch, num_classes=10):
     """Parameters of the network, entry by entry."""
     return sum(map(math.prod, space.chain.shapes(arch, num_classes).values()))
+
+
+def shortened(space, places, image_size):
+    """The space with some steps of its networks alone, by their places; they still read what stands before them."""
+    cut = lambda steps: tuple(steps[place] for place in places)
+    list_steps = lambda arch, num_classes, **own: cut(space.make_network().list_steps(arch, num_classes, **own))
+    return space._replace(
+        make_network=lambda num_classes: ChainNetwork(list_steps, num_classes),
+        chain=trace_chain(lambda *which: cut(space.chain.steps(*which)), (image_size, image_size, 3)),
+        num_params=None,
+    )
 
 
 def compare(space, arch, names, image_size, num_classes=3, rtol=2e-4):
