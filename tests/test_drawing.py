@@ -1,3 +1,5 @@
+import itertools
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -5,6 +7,8 @@ import pytest
 from zsnas_jax import search_spaces
 from zsnas_jax.graphs import Graph
 from zsnas_jax.reports import drawing
+from zsnas_jax.reports.layout import columns_of, lay_out
+from zsnas_jax.search_spaces import darts
 
 
 def cell(space, arch):
@@ -30,7 +34,7 @@ def test_a_cell_of_nasbench101_has_its_operations_at_nodes():
 def test_a_drawing_fills_its_picture(name, index, tmp_path):
     space = search_spaces.make_space(name)
     arch = space.from_index(index)
-    drawing.draw_graph(tmp_path / "cell.png", cell(space, arch), space.encode(arch))
+    drawing.draw(tmp_path / "cell.png", space, arch, space.encode(arch))
     picture = matplotlib.image.imread(tmp_path / "cell.png")[..., :3]
     height, width = picture.shape[:2]
     inked = (picture < 0.95).any(-1)
@@ -41,12 +45,42 @@ def test_a_drawing_fills_its_picture(name, index, tmp_path):
 
 def test_a_cell_without_edges_is_drawn_too(tmp_path):
     space = search_spaces.make_space("nasbench201")
-    drawing.draw_graph(tmp_path / "cell.png", cell(space, np.zeros(6, int)))
+    drawing.draw(tmp_path / "cell.png", space, np.zeros(6, int))
     assert (tmp_path / "cell.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_edges_between_neighbours_are_straight_and_others_go_around():
-    drawn = Graph(("input", "1", "2", "output"), ((0, 1, ""), (1, 2, ""), (2, 3, ""), (0, 2, ""), (0, 3, "")))
-    columns = drawing._columns(drawn)
-    bends = drawing._bends(drawn, columns, drawing._positions(columns))
-    assert columns == [0, 1, 2, 3] and bends[:3] == [0, 0, 0] and bends[3] > 0 > bends[4]
+def test_cells_of_darts_are_drawn_beside_each_other(tmp_path):
+    space = search_spaces.make_space("darts")
+    normal, reduction = space.graph(darts.NAMED["DARTS_V2"])
+    assert (normal.title, reduction.title) == ("normal cell", "reduction cell")
+    assert normal.graph.nodes == ("c_{k-2}", "c_{k-1}", "0", "1", "2", "3", "c_{k}")
+    assert normal.graph.edges[5:9] == ((0, 4, "skip"), (0, 5, "skip"), (2, 5, "dil conv 3x3"), (2, 6, ""))
+    drawing.draw(tmp_path / "cells.png", space, darts.NAMED["DARTS_V2"], space.encode(darts.NAMED["DARTS_V2"]))
+    picture = matplotlib.image.imread(tmp_path / "cells.png")[..., :3]
+    is_pool = np.isclose(picture, np.array([0xBF, 0xE3, 0xD0]) / 255, atol=0.01).all(-1)
+    middle = picture.shape[1] // 2
+    assert is_pool[:, middle:].any() and not is_pool[:, :middle].any()  # only the reduction cell pools
+
+
+def test_nothing_lies_on_anything_else():
+    drawn = Graph(("a", "b", "c", "d"), tuple((s, t, "op") for s in range(4) for t in range(s + 1, 4)) * 2)
+    places, routes = lay_out(drawn)
+    assert [column for column, _ in places[:4]] == [0, 2, 4, 6] == [2 * column for column in columns_of(drawn)]
+    assert all(
+        [places[p][0] for p in route] == list(range(2 * s, 2 * t + 1))
+        for (s, t, _), route in zip(drawn.edges, routes, strict=True)
+    )
+    for column in range(7):
+        heights = sorted(y for own, y in places if own == column)
+        assert (np.diff(heights) > 0.29).all()
+
+
+def test_edges_do_not_cross_where_they_need_not():
+    drawn = Graph(
+        ("in", "1", "2", "3", "out"), ((0, 3, "a"), (0, 2, ""), (0, 1, ""), (3, 4, ""), (1, 4, ""), (2, 4, "b"))
+    )
+    places, routes = lay_out(drawn)
+    links = {pair for route in routes for pair in itertools.pairwise(route)}
+    for (a, b), (c, d) in itertools.product(links, links):
+        if places[a][0] == places[c][0]:
+            assert (places[a][1] - places[c][1]) * (places[b][1] - places[d][1]) >= 0

@@ -15,6 +15,13 @@ class Graph(NamedTuple):
     edges: tuple[tuple[int, int, str], ...]
 
 
+class Titled(NamedTuple):
+    """One of several graphs that are drawn beside each other."""
+
+    title: str
+    graph: Graph
+
+
 class Stage(NamedTuple):
     """Equal layers one after another.
 

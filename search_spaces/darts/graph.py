@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from zsnas_jax.graphs import Graph
+from zsnas_jax.graphs import Graph, Titled
 from zsnas_jax.search_spaces.darts.edges import NONE, NUM_NODES, OPS
 
 _LABELS = ("none", "max pool 3x3", "avg pool 3x3", "skip", "sep conv 3x3", "sep conv 5x5", "dil conv 3x3",
@@ -12,10 +12,11 @@ _LABELS = ("none", "max pool 3x3", "avg pool 3x3", "skip", "sep conv 3x3", "sep 
 _NODES = ("c_{k-2}", "c_{k-1}", *map(str, range(NUM_NODES)), "c_{k}")
 
 
-def graph(arch: Any) -> tuple[tuple[str, Graph], ...]:
+def graph(arch: Any) -> tuple[Titled, ...]:
     """The normal and the reduction cell, titled: an operation is an edge, the output joins the four nodes."""
     assert len(_LABELS) == len(OPS)
-    return tuple(zip(("normal cell", "reduction cell"), map(_cell, np.asarray(arch).tolist()), strict=True))
+    cells = map(_cell, np.asarray(arch).tolist())
+    return tuple(map(Titled, ("normal cell", "reduction cell"), cells))
 
 
 def _cell(genes: Any) -> Graph:

@@ -9,9 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.path import Path as MatplotlibPath
+import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.graphs import Graph, Stage
+from zsnas_jax.graphs import Graph, Stage, Titled
+from zsnas_jax.reports.layout import lay_out
 from zsnas_jax.storage import files
 
 _COLOURS = MappingProxyType(
@@ -25,10 +28,17 @@ _COLOURS = MappingProxyType(
         "7x7": "#CF6A4D",
         "max pool 3x3": "#BFE3D0",
         "avg pool 3x3": "#BFE3D0",
+        "sep conv 3x3": "#F4C7A8",
+        "sep conv 5x5": "#E79A76",
+        "dil conv 3x3": "#BBD7EA",
+        "dil conv 5x5": "#8FB8D8",
+        "c_{k-2}": "#E8E8E8",
+        "c_{k-1}": "#E8E8E8",
+        "c_{k}": "#E8E8E8",
     }
 )
-_COLUMN = 2.1
-"""Between two columns, in units of the drawing."""
+_COLUMN = 1.1
+"""Between two columns of a graph, in units of the drawing."""
 
 
 def draw(path: str | os.PathLike[str], space: SearchSpace, arch: Any, title: str = "") -> bool:
@@ -47,7 +57,9 @@ def draw(path: str | os.PathLike[str], space: SearchSpace, arch: Any, title: str
         return False
     shown = space.graph(arch)
     if isinstance(shown, Graph):
-        draw_graph(path, shown, title)
+        draw_graphs(path, [Titled("", shown)], title)
+    elif isinstance(shown[0], Titled):
+        draw_graphs(path, shown, title)
     else:
         draw_stages(path, shown, title)
     return True
@@ -83,73 +95,38 @@ def _wrapped(title: str, width: int) -> str:
     return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, width))
 
 
-def draw_graph(path: str | os.PathLike[str], cell: Graph, title: str = "") -> None:
-    """Draws a graph from left to right: an edge over more than one column goes around what lies between.
+def draw_graphs(path: str | os.PathLike[str], graphs: Sequence[Titled], title: str = "") -> None:
+    """Draws graphs beside each other, each from left to right, with labels on its edges.
 
     Args:
         path: a PNG, written whole or not at all.
-        cell: what to draw.
-        title: above it.
+        graphs: what to draw, each with what stands above it, which may be empty.
+        title: above all.
     """
-    columns = _columns(cell)
-    positions = _positions(columns)
-    bends = _bends(cell, columns, positions)
-    middles = [_middle(positions[s], positions[t], bend) for (s, t, _), bend in zip(cell.edges, bends, strict=True)]
-    heights = [y for _, y in [*positions, *middles]]
-    low, high = min(heights) - 0.45, max(heights) + 0.45
-    figure = Figure(figsize=(0.95 * _COLUMN * (max(columns) + 1), 1.1 * (high - low) + 0.4), dpi=130)
+    layouts = [lay_out(graph) for _, graph in graphs]
+    widths = [_COLUMN * max(column for column, _ in layout.places) + 1.6 for layout in layouts]
+    top = max(abs(y) for layout in layouts for _, y in layout.places) + 0.5
+    title = _wrapped(title, int(12 * sum(widths)))
+    figure = Figure(figsize=(0.95 * sum(widths), 2.0 * top + 0.5 + 0.2 * title.count("\n")), dpi=130)
     figure.set_layout_engine("constrained")
-    axes = figure.add_subplot(xlim=(-0.8, _COLUMN * max(columns) + 0.8), ylim=(low, high))
-    axes.set_axis_off()
-    axes.set_aspect("equal")  # an edge's bend is measured along it, the place of its label in the drawing's units
-    axes.set_title(title, fontsize=9)
-    boxes = [_draw_node(axes, place, name) for name, place in zip(cell.nodes, positions, strict=True)]
-    for (source, target, label), middle, bend in zip(cell.edges, middles, bends, strict=True):
-        _draw_edge(axes, (positions[source], positions[target]), (boxes[source], boxes[target]), bend)
-        if label:
-            box = {"boxstyle": "round,pad=0.2", "facecolor": _COLOURS.get(label, "white"), "edgecolor": "none"}
-            axes.text(*middle, label, ha="center", va="center", fontsize=9, bbox=box, zorder=2)
-    figure.draw_without_rendering()  # an arrow ends at a box, whose place is known once it has been drawn
+    every = figure.subplots(1, len(graphs), squeeze=False, gridspec_kw={"width_ratios": widths})[0]
+    figure.suptitle(title, fontsize=9)
+    boxes = []
+    for axes, (own, graph), layout, width in zip(every, graphs, layouts, widths, strict=True):
+        axes.set(xlim=(-0.8, width - 0.8), ylim=(-top, top))
+        axes.set_axis_off()
+        axes.set_title(own, fontsize=10)
+        boxes.append([_draw_node(axes, layout.at(node, _COLUMN), name) for node, name in enumerate(graph.nodes)])
+    figure.draw_without_rendering()  # an edge ends at a box, whose place is known once it has been drawn
+    for axes, (_, graph), layout, own_boxes in zip(every, graphs, layouts, boxes, strict=True):
+        for (source, target, label), route in zip(graph.edges, layout.routes, strict=True):
+            points = [layout.at(place, _COLUMN) for place in route]
+            _draw_edge(axes, points, own_boxes[source], own_boxes[target])
+            if label:
+                box = {"boxstyle": "round,pad=0.2", "facecolor": _COLOURS.get(label, "white"), "edgecolor": "none"}
+                axes.text(*points[-2], label, ha="center", va="center", fontsize=9, bbox=box, zorder=2)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def _columns(cell: Graph) -> list[int]:
-    """A node's column: the longest way to it from a node without inputs; the last node stands in a column after all."""
-    columns = [0] * len(cell.nodes)
-    for target in range(len(cell.nodes)):
-        columns[target] = max((columns[s] + 1 for s, t, _ in cell.edges if t == target), default=columns[target])
-    if len(columns) > 1:
-        columns[-1] = max([*(column + 1 for column in columns[:-1]), columns[-1]])
-    return columns
-
-
-def _positions(columns: list[int]) -> list[tuple[float, float]]:
-    """(x, y) of every node: the nodes of a column stand above each other, around 0."""
-    positions = []
-    for node, column in enumerate(columns):
-        others = [other for other, place in enumerate(columns) if place == column]
-        positions.append((_COLUMN * column, 1.1 * ((len(others) - 1) / 2 - others.index(node))))
-    return positions
-
-
-def _bends(cell: Graph, columns: list[int], positions: list[tuple[float, float]]) -> list[float]:
-    """How far each edge swings out: straight between neighbouring columns, else away from what lies between.
-
-    Away is up for an edge between nodes above the middle, down below it, and in turn for those on it.
-    """
-    bends, turn = [], 1.0
-    for source, target, _ in cell.edges:
-        span, height = columns[target] - columns[source], positions[source][1] + positions[target][1]
-        side = turn if height == 0 else 1.0 if height > 0 else -1.0
-        bends.append(0.0 if span <= 1 else side * (0.35 + 0.3 * span))
-        turn = turn if span <= 1 or height else -turn
-    return bends
-
-
-def _middle(start: tuple[float, float], end: tuple[float, float], bend: float) -> tuple[float, float]:
-    """Where an edge is half-way."""
-    return (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + bend
 
 
 def _draw_node(axes: Axes, place: tuple[float, float], name: str) -> Any:
@@ -158,22 +135,22 @@ def _draw_node(axes: Axes, place: tuple[float, float], name: str) -> Any:
     return axes.text(*place, name, ha="center", va="center", fontsize=10, bbox=box, zorder=3).get_bbox_patch()
 
 
-def _draw_edge(
-    axes: Axes, ends: tuple[tuple[float, float], tuple[float, float]], boxes: tuple[Any, Any], bend: float
-) -> None:
-    # arc3 is a quadratic curve: its middle is half as far out as its control point.
-    rad = -2 * bend / (ends[1][0] - ends[0][0])
-    arrow = FancyArrowPatch(
-        *ends,
-        arrowstyle="-|>",
-        mutation_scale=13,
-        connectionstyle=f"arc3,rad={rad:.4f}",
-        patchA=boxes[0],
-        patchB=boxes[1],
-        shrinkA=1,
-        shrinkB=2,
-        color="#444444",
-        lw=1.3,
-        zorder=1,
-    )
-    axes.add_patch(arrow)
+def _draw_edge(axes: Axes, points: Sequence[tuple[float, float]], start: Any, end: Any) -> None:
+    """An arrow through points from the right side of a box to the left side of another, level at both."""
+    in_axes = axes.transData.inverted().transform_bbox
+    x, y = np.array(points).T
+    x[0], x[-1] = in_axes(start.get_window_extent()).x1, in_axes(end.get_window_extent()).x0
+    third = np.diff(x) / 3
+    slopes = np.pad(_slopes(np.diff(y) / np.diff(x)), 1)
+    controls = [x[:-1] + third, y[:-1] + slopes[:-1] * third, x[1:] - third, y[1:] - slopes[1:] * third, x[1:], y[1:]]
+    curve = np.stack(controls, -1).reshape(-1, 2)
+    codes = [MatplotlibPath.MOVETO, *[MatplotlibPath.CURVE4] * len(curve)]
+    path = MatplotlibPath([(x[0], y[0]), *curve], codes)
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=13, color="#444444", lw=1.3, zorder=1))
+
+
+def _slopes(pieces: np.ndarray) -> np.ndarray:
+    """Slopes at the points between pieces of such slopes: harmonic means, 0 at a turn, so that nothing overshoots."""
+    before, behind = pieces[:-1], pieces[1:]
+    turns = before * behind <= 0
+    return np.where(turns, 0.0, 2 * before * behind / np.where(turns, 1.0, before + behind))
