@@ -15,7 +15,7 @@ from scipy.optimize import isotonic_regression
 
 from zsnas_jax.graphs import Graph
 
-_SWEEPS = 24
+_STARTS, _SWEEPS = 8, 8
 _NODE, _LABEL, _BARE = 0.62, 0.42, 0.3
 """How high a node, a label, and an edge that only runs through a column are, with the gap above them."""
 
@@ -67,23 +67,26 @@ def lay_out(graph: Graph) -> Layout:
 def _ordered(columns: Sequence[int], links: Sequence[tuple[int, int]]) -> list[list[int]]:
     """The places of each column from the top down, in the order with the fewest crossings that sweeps met.
 
-    A sweep sorts each column by the mean rank of what it is linked to in the column before it, or behind it.
+    A sweep sorts each column by the mean rank of what it is linked to in the column before it, or behind it. Sweeps
+    start from the order of the nodes and edges, then from shuffled ones; the first column stays.
     """
-    order = [[place for place, own in enumerate(columns) if own == column] for column in range(max(columns) + 1)]
+    given = [[place for place, own in enumerate(columns) if own == column] for column in range(max(columns) + 1)]
     before: list[list[int]] = [[s for s, t in links if t == place] for place in range(len(columns))]
     behind: list[list[int]] = [[t for s, t in links if s == place] for place in range(len(columns))]
-    best, fewest = order, _crossings(order, links)
-    for sweep in range(_SWEEPS):
-        neighbours, way = (before, range(1, len(order))) if sweep % 2 == 0 else (behind, range(len(order) - 2, 0, -1))
-        order = list(order)
-        for column in way:
-            ranks = _ranks(order)
-            centre = lambda place, ranks=ranks, of=neighbours: (
-                np.mean([ranks[other] for other in of[place]]) if of[place] else ranks[place]
-            )
-            order[column] = sorted(order[column], key=centre)
-        if (count := _crossings(order, links)) < fewest:
-            best, fewest = order, count
+    best, fewest, rng = given, _crossings(given, links), np.random.default_rng(0)
+    for start in range(_STARTS):
+        order = [given[0], *(rng.permutation(places).tolist() if start else places for places in given[1:])]
+        for sweep in range(_SWEEPS):
+            forward = range(1, len(order))
+            neighbours, way = (behind, reversed(forward)) if sweep % 2 else (before, forward)
+            for column in way:
+                ranks = _ranks(order)
+                centre = lambda place, ranks=ranks, of=neighbours: (
+                    np.mean([ranks[other] for other in of[place]]) if of[place] else ranks[place]
+                )
+                order[column] = sorted(order[column], key=centre)
+            if (count := _crossings(order, links)) < fewest:
+                best, fewest = list(order), count
     return best
 
 
