@@ -248,3 +248,4 @@ def test_noise_is_drawn_anew_and_leads_nowhere_back():
     assert draw(0, x).shape == (2, 3, 3, 3) and abs(draw(0, jnp.ones((8, 32, 32, 8))).std() - 1) < 0.02
     assert (draw(0, x) == draw(0, 2 * x)).all() and not (draw(0, x) == draw(1, x)).any()
     assert not jax.grad(lambda x: draw(0, x).sum())(x).any()
+    assert (block.apply({}, x) == block.apply({}, x)).all()  # without keys, as a trained network is called

@@ -7,6 +7,7 @@ Axes: N batch, H W C.
 """
 
 from typing import Any, NamedTuple
+import zlib
 
 import flax.linen as nn
 import jax
@@ -106,16 +107,19 @@ class Pool(nn.Module):
 class Noise(nn.Module):
     """Standard normal values in the place of every stride-th pixel, drawn at each call; nothing of x enters them.
 
-    float[N, H, W, C] to float[N, H / stride, W / stride, C].
+    float[N, H, W, C] to float[N, H / stride, W / stride, C]. They come from the random stream "noise"; where there is
+    none, as in a trained network that is called without keys, from a fixed key of the module's place.
     """
 
     stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Draws from the random stream "noise", the same values at any precision of x."""
+        """Draws, the same values at any precision of x."""
+        fixed = zlib.crc32("/".join(self.path).encode())
+        key = self.make_rng("noise") if self.has_rng("noise") else jax.random.key(fixed)
         shape = x[:, :: self.stride, :: self.stride].shape
-        return jax.random.normal(self.make_rng("noise"), shape, jnp.float32).astype(x.dtype)
+        return jax.random.normal(key, shape, jnp.float32).astype(x.dtype)
 
 
 class Zeros(nn.Module):

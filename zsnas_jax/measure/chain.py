@@ -94,7 +94,7 @@ def _trace_block(
     def init(key: jax.Array, leaves: Any) -> Any:
         reads = jax.tree.unflatten(tree, leaves)
         variables, found["weights"] = init_with_weights(block, key, *reads)
-        return variables, block.apply(variables, *reads, rngs={"mask": key, "noise": key})
+        return variables, block.apply(variables, *reads, rngs={"mask": key, "noise": key}, mutable=True)[0]
 
     variables, output = jax.eval_shape(init, jax.random.key(0), leaves)
     flat = flatten_dict(variables.get("params", {}))

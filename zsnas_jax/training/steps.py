@@ -128,7 +128,10 @@ def _pixels(batch: Batch) -> jax.Array:
 def make_loss(
     model: Model, recipe: Recipe, num_classes: int, teacher: Teacher | None = None
 ) -> Callable[..., tuple[jax.Array, Any]]:
-    """(params, rest of the variables, batch, key) to (loss, (rest of the variables, share of labels hit))."""
+    """(params, rest of the variables, batch, key) to (loss, (rest of the variables, share of labels hit)).
+
+    The key is for mixup, and for modules that draw from the random stream "noise".
+    """
 
     def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
         pixels = _pixels(batch)
@@ -141,7 +144,8 @@ def make_loss(
             target["teacher"] = lax.stop_gradient(jax.nn.softmax(teacher(image)))
         lower = lambda x: x.astype(recipe.precision)
         variables = rest | {"params": jax.tree.map(lower, params)}
-        logits, moved = model.train.apply(variables, lower(image), mutable=list(rest))
+        rngs = {"noise": jax.random.fold_in(key, 1)}
+        logits, moved = model.train.apply(variables, lower(image), mutable=list(rest), rngs=rngs)
         logits = logits.astype(jnp.float32)
         value = cross_entropy(logits, target["label"])
         if "teacher" in target:
