@@ -46,6 +46,7 @@ setuptools.setup(
         "zsnas_jax.search_spaces.nats_size",
         "zsnas_jax.search_spaces.rlnas",
         "zsnas_jax.search_spaces.transnas101",
+        "zsnas_jax.search_spaces.zennas_mobilenet",
         "zsnas_jax.storage",
         "zsnas_jax.training",
     ],

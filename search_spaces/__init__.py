@@ -20,6 +20,7 @@ from zsnas_jax.search_spaces import (
     nats_size,
     rlnas,
     transnas101,
+    zennas_mobilenet,
 )
 from zsnas_jax.storage import files
 
@@ -40,6 +41,7 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "rlnas": rlnas.space,
         "proxylessnas": rlnas.proxylessnas,
         "accel_nasbench": accel_nasbench.space,
+        "zennas_mobilenet": zennas_mobilenet.space,
     }
 )
 
@@ -56,6 +58,7 @@ __all__ = [
     "nats_size",
     "rlnas",
     "transnas101",
+    "zennas_mobilenet",
 ]
 
 

@@ -8,6 +8,7 @@ ICLR 2019.
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def proxylessnas() -> SearchSpace:
 
 
 def _space(name: str, skeleton: Skeleton, max_flops: float) -> SearchSpace:
-    own = {"skeleton": skeleton}
+    own: dict[str, Any] = {"skeleton": skeleton}
     return SearchSpace(
         name=name,
         sample=functools.partial(sample, max_flops=max_flops, skeleton=skeleton),
