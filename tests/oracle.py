@@ -284,6 +284,16 @@ class Oracle:
         return gradients(self.once.logits, [self.once.image])[0].reshape(len(self.image), -1)
 
     @functools.cached_property
+    def own_jacobian(self) -> np.ndarray:
+        """[N, D]: of the sum of each picture's own logits, picture by picture."""
+        rows = []
+        for n in range(len(self.image)):
+            weights = np.zeros(self.once.logits.shape)
+            weights[n] = 1
+            rows.append(gradients(self.once.logits, [self.once.image], weights)[0][n].ravel())
+        return np.stack(rows)
+
+    @functools.cached_property
     def jacobian_is_zero(self) -> bool:
         """Whether the sum of the logits does not depend on the pictures: then J is rounding."""
         signs = np.random.default_rng(0).choice([-1.0, 1.0], self.once.logits.shape)
@@ -300,6 +310,9 @@ class Oracle:
 
     def flops(self):
         return self.walk(self.image[:1]).walk.multiply_adds
+
+    def num_sites(self):
+        return len(self.once.walk.sites)
 
     def pnorm(self):
         return sum(np.linalg.norm(w) for w in self.matrices(self.params))
@@ -361,9 +374,12 @@ class Oracle:
 
     # Jacobian.
 
-    def jaccor(self, k=1e-5):
-        correlation = pearson(self.jacobian)
-        if self.jacobian_is_zero or not np.isfinite(correlation).all():
+    def jaccor(self):
+        return -np.inf if self.jacobian_is_zero else self.jaccor_of(self.jacobian)
+
+    def jaccor_of(self, jacobian, k=1e-5):
+        correlation = pearson(jacobian)
+        if not np.isfinite(correlation).all():
             return -np.inf
         v = np.maximum(np.linalg.eigvalsh(correlation), 0) + k
         return -(np.log(v) + 1 / v).sum()

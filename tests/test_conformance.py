@@ -36,7 +36,7 @@ RTOL = {"fisher": 1e-2, "grasp": 5e-3}
 ATOL = {"grasp": 1e-6, "neg_log_fisher": 1e-2, **dict.fromkeys(LOG_DETERMINANTS, 0.05)}
 
 # Which proxies need what, by what their equations say.
-SITES = {*LOG_DETERMINANTS, "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
+SITES = {*LOG_DETERMINANTS, "num_sites", "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
 SAM = {"sam_nwot", "sam_swap"}
 NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
 MASKED = SAM | {"ncd_nwot", "ncd_swap"}
@@ -264,6 +264,10 @@ def check_case(name, names):
         names.append(f"bndlent {BUNDLING}")
         expected.append(truth.bndlent(BUNDLING))
         assert expected[-1] < 0 or not name.startswith("ConvNet")  # or it would show nothing
+    if "grasp" in names and "jaccor" in names:
+        chosen += [make(jacobian="per_sample") for make in (proxies.jaccor, proxies.netsens)]
+        names += ["jaccor per_sample", "netsens per_sample"]
+        expected += [truth.jaccor_of(truth.own_jacobian), np.abs(truth.own_jacobian).mean()]
     for weighting in ("none", "linear", "quad", "expt2b") if "grasp" in names and "wrcor" in names else ():
         chosen.append(proxies.wrcor(weighting=weighting))
         names.append(f"wrcor {weighting}")

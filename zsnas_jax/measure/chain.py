@@ -22,7 +22,15 @@ from zsnas_jax.base import Arch, KernelSum, Path, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.measure import tiles
 from zsnas_jax.measure.blocks import Alone, Asked, Step, moments, places_of, run_backward, run_forward
-from zsnas_jax.measure.measurements import Measurements, check_needs, is_zero, no_features, no_site, other_combination
+from zsnas_jax.measure.measurements import (
+    Measurements,
+    check_needs,
+    is_zero,
+    no_features,
+    no_site,
+    other_combination,
+    own_logits,
+)
 from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
@@ -245,8 +253,9 @@ def measure_chain(
         kernel_gradients="kernel_gradients" in needs,
         kernel_sums=tuple(kernel_sums.items()) if "kernel_gradients" in needs else (),
     )
-    way = _Way(programs, steps, network, asked, additive, with_image="jacobian" in needs)
-    if not (needs & (_WITH_LOSS | {"activations", "features", "jacobian"}) or observe):
+    of_image = needs & {"jacobian", "own_jacobian"}
+    way = _Way(programs, steps, network, asked, additive, with_image=bool(of_image))
+    if not (needs & (_WITH_LOSS | {"activations", "features"}) or of_image or observe):
         sums = {wanted: way.sum_kernels(wanted, asker) for wanted, asker in kernel_sums.items()}
         return Measurements(network, kernel_sums=sums)
     logits = way.run()
@@ -272,6 +281,10 @@ def measure_chain(
             _, gradient = way.back(slope)
         zero_jacobian = is_zero(jacobian, jnp.ones_like(logits), gradient, slope)
         jacobian = jacobian.reshape(len(logits), -1)
+    own_jacobian = None
+    if "own_jacobian" in needs:
+        own = (np.asarray(way.back(own_logits(logits, n))[1])[n].ravel() for n in range(len(logits)))
+        own_jacobian = np.stack(list(own))
     gradients = [(path, way.gradients_at(back, path)) for path in found.places] if asked.gradients else []
     return Measurements(
         network,
@@ -285,6 +298,7 @@ def measure_chain(
         sum(back.fisher, np.zeros((), logits.dtype)) if asked.fisher else None,
         jacobian,
         zero_jacobian,
+        own_jacobian,
         features.features,
         features.log_scale,
     )

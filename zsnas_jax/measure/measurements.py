@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,8 +22,8 @@ from zsnas_jax.nn.weights import kernels_of
 
 NEEDS = frozenset(
     {
-        *("activations", "gradients", "kernel_gradients", "fisher", "jacobian", "labels", "class_labels", "features"),
-        "network",
+        *("activations", "gradients", "kernel_gradients", "fisher", "jacobian", "own_jacobian", "features"),
+        *("labels", "class_labels", "network"),
     }
 )
 """What a proxy can ask of the shared pass; see `Measurements`. "labels" are the targets of the loss, "class_labels" the
@@ -48,6 +49,7 @@ class Measurements(NamedTuple):
         jacobian: float[N, D], gradient of the sum of all logits of the batch with respect to each picture.
         zero_jacobian: bool[], whether the sum of all logits does not depend on the pictures, so that `jacobian` is
             rounding: a batch norm stands on every path into the pool.
+        own_jacobian: float[N, D], gradient of the sum of each picture's own logits with respect to it.
         features: float[N, ...], the feature map before pooling.
         log_scale: float[], the logarithm of what layers were divided by.
     """
@@ -60,6 +62,7 @@ class Measurements(NamedTuple):
     fisher: Any = None
     jacobian: Any = None
     zero_jacobian: Any = None
+    own_jacobian: Any = None
     features: Any = None
     log_scale: Any = None
 
@@ -103,7 +106,7 @@ def check_needs(network: Network, needs: frozenset[str], asker: str = "a pass") 
     """Raises ValueError, naming who asks, if a need is unknown, or labels are needed and missing or of another kind."""
     if unknown := needs - NEEDS:
         raise ValueError(f"{asker}: unknown needs {sorted(unknown)}: allowed are {', '.join(sorted(NEEDS))}")
-    if "jacobian" in needs:
+    if needs & {"jacobian", "own_jacobian"}:
         need_real_pictures(network, asker)
     label = network.batch.label
     if needs & _WITH_LABELS and label is None:
@@ -207,7 +210,7 @@ def measure(
 
     if inputs:
         logits, pullback, seen = jax.vjp(run, inputs, has_aux=True)
-    elif look:
+    elif look or "own_jacobian" in needs:
         logits, seen = run(inputs)
     else:
         sums = {wanted: sum_kernels(network, wanted, asker=asker) for wanted, asker in kernel_sums.items()}
@@ -241,9 +244,24 @@ def measure(
         sum(leaf.sum() for leaf in gradients["fisher"].values()) if "fisher" in needs else None,
         jacobian if jacobian is None else jacobian.reshape(len(logits), -1),
         zero_jacobian,
+        _own_jacobian(network, logits) if "own_jacobian" in needs else None,
         seen.features,
         seen.log_scale,
     )
+
+
+def _own_jacobian(network: Network, logits: jax.Array) -> jax.Array:
+    """The gradient of each picture's logits with respect to it, float[N, D]: a way back for each."""
+    _, pullback = jax.vjp(lambda image: forward(network, image).logits, network.batch.image)
+    own = lambda n: pullback(own_logits(logits, n))[0][n].ravel()
+    return lax.map(own, jnp.arange(len(logits)))
+
+
+def own_logits(logits: Any, n: Any) -> Any:
+    """Weights of the logits that are one for those of picture n and zero for others."""
+    xp = np if isinstance(logits, np.ndarray) else jnp
+    is_own = xp.arange(len(logits)).reshape(-1, *(1,) * (logits.ndim - 1)) == n
+    return xp.broadcast_to(is_own, logits.shape).astype(logits.dtype)
 
 
 def _along_other_logits(pullback: Callable[..., Any], logits: jax.Array) -> tuple[jax.Array, Any]:

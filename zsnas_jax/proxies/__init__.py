@@ -23,7 +23,7 @@ from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
 from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
-from zsnas_jax.proxies.size import flops, params
+from zsnas_jax.proxies.size import flops, num_sites, params
 
 __all__ = [
     "PROXIES",
@@ -53,6 +53,7 @@ __all__ = [
     "netsens",
     "nir_nwot",
     "nir_swap",
+    "num_sites",
     "params",
     "pgnorm",
     "phi",

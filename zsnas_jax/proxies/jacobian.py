@@ -6,8 +6,9 @@ into the pool, that sum does not depend on the pictures and J is rounding: the s
 (`Measurements.zero_jacobian`). Axes: N batch, D = H W C, K classes.
 """
 
+from collections.abc import Callable, Mapping
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax.traverse_util import unflatten_dict
 import jax
@@ -29,30 +30,66 @@ _UNDEFINED = (
 )
 
 
-def jaccor(*, k: float = 1e-5) -> Proxy:
+class _Gradients(NamedTuple):
+    """Whose gradients J holds.
+
+    Attributes:
+        needs: what they need.
+        of: measurements to (J float[N, D], whether it is all rounding).
+        settings: of the proxy.
+        undefined: when there is no score.
+    """
+
+    needs: frozenset[str]
+    of: Callable[[Measurements], tuple[Any, Any]]
+    settings: Mapping[str, Any]
+    undefined: str
+
+
+def _gradients(name: str, jacobian: str) -> _Gradients:
+    """As the argument `jacobian` of a proxy says.
+
+    Raises:
+        ValueError: if it says neither.
+    """
+    if jacobian == "batch":
+        return _Gradients(_JACOBIAN, lambda m: (m.jacobian, m.zero_jacobian), {}, _UNDEFINED)
+    if jacobian == "per_sample":
+        own = {"jacobian": jacobian}
+        undefined = "where the gradient of a picture has no variance"
+        return _Gradients(frozenset({"own_jacobian"}), lambda m: (m.own_jacobian, False), own, undefined)
+    raise ValueError(f"{name} with jacobian={jacobian!r}: allowed are 'batch' and 'per_sample'")
+
+
+def jaccor(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
     """JacCor = -sum_i [log(v_i + k) + 1 / (v_i + k)], v the eigenvalues of corr(J).
 
     One batch, no labels. -inf where a picture's gradient has no variance.
 
     Args:
         k: keeps the terms finite.
+        jacobian: "batch", J_n the gradient of all logits of the batch; or "per_sample", of the logits of picture n
+            alone, batch norm by the batch all the same: that is defined where the other is rounding, and costs a way
+            back for each picture.
 
     Source: Mellor et al., "Neural Architecture Search without Training", first version, 2020. Eigenvalues that rounding
     makes negative are taken as 0.
     """
+    taken = _gradients("jaccor", jacobian)
 
     def score(measured: Measurements) -> jax.Array:
-        correlation = correlation_matrix(measured.jacobian)
-        defined = jnp.isfinite(correlation).all() & ~measured.zero_jacobian
+        gradients, are_rounding = taken.of(measured)
+        correlation = correlation_matrix(gradients)
+        defined = jnp.isfinite(correlation).all() & ~jnp.asarray(are_rounding)
         v = linalg.eigenvalues(jnp.where(defined, correlation, jnp.eye(len(correlation))))
         v = jnp.maximum(v, 0.0) + k
         return jnp.where(defined, -(jnp.log(v) + 1 / v).sum(), -jnp.inf)
 
     reference = "Mellor et al., Neural Architecture Search without Training, v1"
-    return Proxy("jaccor", score, _JACOBIAN, {"k": k}, reference, undefined=_UNDEFINED)
+    return Proxy("jaccor", score, taken.needs, {"k": k, **taken.settings}, reference, undefined=taken.undefined)
 
 
-def epe(*, k: float = 1e-5) -> Proxy:
+def epe(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
     """EPE = sum_c |s_c| with s_c = sum_ij log(|corr(J_c)_ij| + k) over the pictures of class c.
 
     One batch with labels that are class indices. With more than 100 classes in the batch each s_c is divided by the
@@ -61,12 +98,15 @@ def epe(*, k: float = 1e-5) -> Proxy:
 
     Args:
         k: keeps the logarithm finite.
+        jacobian: as of `jaccor`.
 
     Source: Lopes, Alirezazadeh and Alexandre, "EPE-NAS", ICANN 2021.
     """
+    taken = _gradients("epe", jacobian)
 
     def score(measured: Measurements) -> jax.Array:
-        correlation = correlation_matrix(measured.jacobian)
+        gradients, are_rounding = taken.of(measured)
+        correlation = correlation_matrix(gradients)
         members: Any = measured.network.batch.label
         same = members[:, None] == members[None, :]
         size = same.sum(1)  # of the class of each picture
@@ -77,16 +117,29 @@ def epe(*, k: float = 1e-5) -> Proxy:
         scaled, weight = s / jnp.square(size), 1 / size
         pairs = weight[:, None] * weight[None, :] * jnp.abs(scaled[:, None] - scaled[None, :])
         score = jnp.where(num_classes < 100.5, few, pairs.sum() / num_classes)
-        return jnp.where(measured.zero_jacobian, -jnp.inf, score)
+        return jnp.where(are_rounding, -jnp.inf, score)
 
-    needs = _JACOBIAN | {"class_labels"}
-    return Proxy("epe", score, needs, {"k": k}, "Lopes et al., EPE-NAS, ICANN 2021", undefined=_UNDEFINED)
+    settings = {"k": k, **taken.settings}
+    needs = taken.needs | {"class_labels"}
+    return Proxy("epe", score, needs, settings, "Lopes et al., EPE-NAS, ICANN 2021", undefined=taken.undefined)
 
 
-def netsens() -> Proxy:
-    """NetSens = mean |J|. One batch, no labels. Source: WRCor paper, Table 2; 0 for a network without a path."""
-    score = lambda m: jnp.where(m.zero_jacobian, -jnp.inf, jnp.abs(m.jacobian).mean())
-    return Proxy("netsens", score, _JACOBIAN, {}, "Jing et al., WRCor, Table 2", undefined=_UNDEFINED)
+def netsens(*, jacobian: str = "batch") -> Proxy:
+    """NetSens = mean |J|. One batch, no labels; 0 for a network without a path.
+
+    Args:
+        jacobian: as of `jaccor`.
+
+    Source: WRCor paper, Table 2.
+    """
+    taken = _gradients("netsens", jacobian)
+
+    def score(measured: Measurements) -> jax.Array:
+        gradients, are_rounding = taken.of(measured)
+        return jnp.where(are_rounding, -jnp.inf, jnp.abs(gradients).mean())
+
+    reference = "Jing et al., WRCor, Table 2"
+    return Proxy("netsens", score, taken.needs, taken.settings, reference, undefined=taken.undefined)
 
 
 def dyniso(*, num_samples: int = 8) -> Proxy:

@@ -14,7 +14,7 @@ FACTORIES = (
     *(activation.sam_nwot, activation.sam_swap, activation.nir_nwot, activation.nir_swap),
     *(activation.ncd_nwot, activation.ncd_swap),
     *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
-    *(size.params, size.flops),
+    *(size.params, size.flops, size.num_sites),
     *(response.acor, response.gcor, response.rcor, response.wrcor),
     *(experimental.gcor_first2, experimental.gcor_first5, experimental.log_params, experimental.neg_log_fisher),
 )

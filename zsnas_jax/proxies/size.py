@@ -1,10 +1,11 @@
-"""The size of a network: Params and FLOPs, the controls that every proxy has to beat. No data, no labels."""
+"""The size of a network: Params, FLOPs, response sites, the controls that every proxy has to beat. No labels."""
 
 import jax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.measure.measurements import Measurements
+from zsnas_jax.measure.network import total
 
 
 def params() -> Proxy:
@@ -25,3 +26,15 @@ def flops() -> Proxy:
         return jnp.float32(measured.network.num_flops)
 
     return Proxy("flops", score, frozenset(), {}, "a count", is_size=True)
+
+
+def _once(x: jax.Array) -> jax.Array:
+    """A site counts one, whatever enters it."""
+    del x
+    return jnp.ones(())
+
+
+def num_sites() -> Proxy:
+    """Number of response sites: applications of activations, those that a proxy of responses looks at. One batch."""
+    score = lambda measured: total(measured.observed["sites"])
+    return Proxy("num_sites", score, frozenset(), {}, "a count", observe={"sites": _once}, is_size=True)
