@@ -201,6 +201,7 @@ def test_every_form_of_a_string_is_read():
         ("Genotype(", "", "needed is Genotype(normal=["),
         ("Genotype(", "__import__('os').system('x')", "needed is Genotype(normal=["),
         ("'", "", "needed are pairs ('operation', input)"),
+        ("0), (", "0)(", "normal has \"('sep_conv_3x3',0)('sep_conv_3x3',1)\", needed are pairs"),
         ("[(", "[" + "(" * 2000, "characters, at most 2000 are allowed"),
     ],
 )  # fmt: skip

@@ -31,10 +31,12 @@ _NUM_INPUTS = np.arange(NUM_NODES) + 2
 """From how many a node can read."""
 _KINDS = np.arange(NUM_CELLS)[:, None, None]
 _MAX_LENGTH = 2000
+_SPACED = re.compile(r"\s*([\[\](),=])\s*")
 _PUBLISHED = re.compile(
     r"Genotype\(normal=\[([^\[\]]*)\],normal_concat=([^=]*),reduce=\[([^\[\]]*)\],reduce_concat=([^=]*)\)"
 )
-_COMPACT = re.compile(r"\(\(((?:\(\d,\d\),?)*)\),\(((?:\(\d,\d\),?)*)\)\)")
+_NUMBERED = r"\(((?:\([0-9],[0-9]\),)*\([0-9],[0-9]\)),?\)"
+_COMPACT = re.compile(rf"\({_NUMBERED},{_NUMBERED}\)")
 
 
 def _at_edges(offer: np.ndarray, inputs: jax.Array) -> jax.Array:
@@ -145,7 +147,7 @@ def decode(string: str, offer: np.ndarray = DARTS) -> np.ndarray:
     bad = f"bad architecture {string[:60]!r}{'...' if len(string) > 60 else ''}"
     if len(string) > _MAX_LENGTH:
         raise ValueError(f"{bad}: {len(string)} characters, at most {_MAX_LENGTH} are allowed")
-    text = "".join(string.split())
+    text = _SPACED.sub(r"\1", string.strip())
     if found := _PUBLISHED.fullmatch(text):
         normal, normal_concat, reduction, reduction_concat = found.groups()
         for name, concat in zip(CELLS, (normal_concat, reduction_concat), strict=True):
@@ -167,8 +169,8 @@ def decode(string: str, offer: np.ndarray = DARTS) -> np.ndarray:
 def _named_pairs(bad: str, name: str, cell: str) -> list[tuple[int, int]]:
     """(input, operation) of a cell written as ('name',input),... without spaces."""
     pairs = []
-    for entry in re.findall(r"\([^()]*\),?|[^()]+", cell):
-        found = re.fullmatch(r"\((['\"])(\w+)\1,(\d{1,3})\),?", entry)
+    for entry in re.split(r"(?<=\)),", cell.removesuffix(",")):
+        found = re.fullmatch(r"\((['\"])(\w+)\1,([0-9]{1,3})\)", entry)
         if not found:
             raise ValueError(f"{bad}: {name} has {entry[:60]!r}, needed are pairs ('operation', input)")
         if found[2] not in OPS:
@@ -179,7 +181,7 @@ def _named_pairs(bad: str, name: str, cell: str) -> list[tuple[int, int]]:
 
 def _numbered_pairs(bad: str, name: str, cell: str) -> list[tuple[int, int]]:
     """(input, operation) of a cell written as (input,operation - 1),... with digits."""
-    pairs = [(int(source), int(op) + 1) for source, op in re.findall(r"\((\d),(\d)\)", cell)]
+    pairs = [(int(source), int(op) + 1) for source, op in re.findall(r"\(([0-9]),([0-9])\)", cell)]
     for _, op in pairs:
         if op >= NOISE:
             raise ValueError(f"{bad}: {name} has the operation {op - 1}, allowed are 0 to {NOISE - 2}")
