@@ -39,6 +39,7 @@ def run_block(number):
     return names, printed.getvalue()
 
 
+@pytest.mark.slow  # half a minute each, of compilation
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_readme_code_runs(number):
     assert run_block(number)[1]

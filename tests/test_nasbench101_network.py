@@ -82,6 +82,7 @@ def check_golden(number, names):
 ALL_GOLDEN = [name for name in GOLDEN if name != "dyniso"]  # there is no golden value of dyniso here
 
 
+@pytest.mark.slow
 def test_golden_values_of_the_response_family():
     check_golden(1, ["acor", "gcor", "wrcor", "naswot", "pnorm", "lydyniso"])
 

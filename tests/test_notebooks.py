@@ -21,8 +21,7 @@ SMALL = {
 }
 PRINTED = {"quickstart.ipynb": "12 cells", "search.ipynb": "found_at", "own_module.ipynb": "activity"}
 every_notebook = pytest.mark.parametrize("name", SMALL)
-DEAR = ("quickstart.ipynb", "search.ipynb")  # they compile NAS-Bench-201 for minutes
-run = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SMALL])
+run = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in SMALL])  # they compile
 
 
 def cells(name):

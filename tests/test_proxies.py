@@ -118,7 +118,8 @@ def dispatched_scores(initializer, arch, names):
     return dict(zip(names, np.asarray(scores), strict=True))
 
 
-@pytest.mark.parametrize("cell", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow  # each of the two is a program of its own
+@pytest.mark.parametrize("cell", [0, 1])
 @sets
 def test_a_static_network_scores_as_the_dispatched_one(names, cell):
     alone = jax.jit(lambda params: score_tiny(params, CELLS[cell], names))

@@ -82,6 +82,7 @@ def test_a_run_leaves_scores_report_and_picture(finished):
     assert f"{rho['value']:.3f}" in out and "best by wrcor" in out
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_bytes(finished, pictures, tmp_path):
     flags = [f"--dataset={pictures}", "--archs=0:40", "--proxies=wrcor,acor", "--out=out"]
     process = start(*flags, cwd=tmp_path)
@@ -142,6 +143,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_a_flag_that_would_change_scores_is_refused(finished, pictures):
     folder, _ = finished
     before = (folder / "scores.csv").read_bytes()

@@ -12,7 +12,9 @@ from zsnas_jax.search import seeds
 from zsnas_jax.search.host import HostLoop
 
 
-@pytest.mark.parametrize("name", search.STRATEGIES)
+@pytest.mark.parametrize(
+    "name", [name if name == "random" else pytest.param(name, marks=pytest.mark.slow) for name in search.STRATEGIES]
+)
 def test_a_search_on_the_host_ends_as_the_scan_does(name):
     space = search_spaces.make_space("nasbench201")
     options = {"evolution": {"population_size": 3, "tournament_size": 2}, "reinforce": {"num_reference": 3}}.get(

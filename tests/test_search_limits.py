@@ -32,6 +32,7 @@ def test_no_strategy_leaves_the_limits(name):
     assert state.scores.max() <= 30e6 and (state.archs[:, 0] != 1).all()
 
 
+@pytest.mark.slow
 def test_a_space_that_cannot_be_enumerated_is_limited_by_rejection():
     space = search.constrained(line_space(), allowed=lambda arch: (arch["op"] == 2) & (arch["width"][0] > 1))
     archs = jax.vmap(space.sample)(jax.random.split(jax.random.key(0), 200))

@@ -104,6 +104,7 @@ def test_a_search_leaves_report_curve_and_drawing(finished):
     assert report["best"]["arch"] in out and "regret over seeds" in out and "explored now: 9000" in out
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_alike(finished, folder):
     process = start(*SEARCH, "--out=killed", cwd=folder)
     journal = folder / "killed" / "results.sqlite-wal"
@@ -126,6 +127,7 @@ def test_killed_and_started_again_it_ends_alike(finished, folder):
         assert (folder / "killed" / name).read_bytes() == (finished[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_search_goes_on_with_more_seeds(folder):
     flags = [*TABLE, "--proxies=good", "--num_architectures=80", "--strategy=random"]
     for out, num_seeds in (("more", 3), ("more", 5), ("at_once", 5)):
@@ -262,6 +264,7 @@ def test_a_live_search_has_the_scores_of_score_main_and_scores_nothing_twice(tmp
 # --- functions
 
 
+@pytest.mark.slow
 def test_a_weighted_vote_is_searched_as_one_score(folder):
     flags = ["--vote=quintet", "--num_architectures=70"]
     columns = dict(np.load(folder / "table.npz"))

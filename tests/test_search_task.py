@@ -34,6 +34,7 @@ def live_search(space, strategy):
     return seeds.Search(jax.random.key(0), space, strategy, score_fn, (SUM,), 6, 4, 1)
 
 
+@pytest.mark.slow
 def test_chunks_of_any_length_are_one_program_and_a_stop_between_them_changes_nothing(tmp_path, monkeypatch):
     running = live_search(SPACE, search.evolution(SPACE, population_size=3, tournament_size=2))
     built, build = [], seeds._compile

@@ -35,10 +35,11 @@ def test_sizes_are_those_of_the_space():
     np.testing.assert_array_equal(TABLE.columns["params"][::997], sizes)
 
 
-# A small cell by a program of its own, since compiling one for all takes long; and two by the one for all.
-ROADS = [("static", [3105]), pytest.param("dispatched", [7, 13714], marks=pytest.mark.slow)]
+# A small cell by a program of its own, two by the one for all.
+ROADS = [("static", [3105]), ("dispatched", [7, 13714])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("programs", "index"), ROADS)
 def test_the_scores_are_those_that_this_software_computes(programs, index):
     source = datasets.load(str(golden.shared_file("data/cifar10_subset.npz")), None, None)

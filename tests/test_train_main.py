@@ -125,6 +125,7 @@ def kill_after(step, folder, *flags, cwd):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_in_the_same_weights(trained, folder):
     flags = ["--arch=found.json", *SMALL, "--checkpoint_every=2"]
     for step in (4, 8):
@@ -207,6 +208,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(trained, folder
     chex.assert_trees_all_equal(variables_of(folder / "damaged"), variables_of(trained[0]))
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(trained, folder):
     import fcntl
 
@@ -245,6 +247,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_devices_together_take_the_step_of_one():
     """Without norms, which see a device's own pictures."""
     done = subprocess.run(

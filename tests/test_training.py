@@ -92,8 +92,8 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["nasbench201", "nasbench101", pytest.param("mobilenetv2", marks=pytest.mark.slow)]
-)  # the last compiles for half a minute; that it is built for training, the next test sees
+    "name", ["nasbench201", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nasbench101", "mobilenetv2"))]
+)  # the others compile for half a minute; that it is built for training, the next test sees
 def test_a_network_of_every_space_learns(name):
     network, arch = NETWORKS[name]
     space = search_spaces.make_space(name)._replace(make_network=lambda num_classes: network, static=lambda _: arch)
@@ -110,6 +110,7 @@ def test_a_network_of_every_space_learns(name):
     assert np.isfinite(own.evaluate.apply(state.result, batch()["image"])).all()
 
 
+@pytest.mark.slow
 def test_every_space_says_how_one_architecture_is_built():
     for name in search_spaces.SPACES:
         space = search_spaces.make_space(name)
