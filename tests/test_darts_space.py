@@ -240,7 +240,7 @@ def test_a_chain_scores_as_the_whole_network():
 @pytest.mark.slow
 def test_a_longer_chain_scores_as_the_whole_network():
     names = ("wrcor", "naswot", "swap", "jaccor", "pnorm", "fisher", "synflow", "sam_nwot")
-    chains.compare(darts.space("darts_s4", channels=4, layers=4), every_operation(), names, 8, rtol=5e-4)
+    chains.compare(darts.space("darts_s4", channels=4, layers=4), every_operation(), names, 16, rtol=5e-4)
 
 
 def test_noise_is_drawn_anew_and_leads_nowhere_back():
