@@ -5,7 +5,7 @@ import os
 import pathlib
 from types import MappingProxyType
 
-from zsnas_jax.benchmarks import nasbench101, published
+from zsnas_jax.benchmarks import nasbench101, published, transnas101
 from zsnas_jax.benchmarks.nasbench201 import from_analog_nasbench, from_csv, from_nats
 from zsnas_jax.benchmarks.scores import shipped_scores
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, load
@@ -26,14 +26,19 @@ __all__ = [
     "open_benchmark",
     "published",
     "shipped_scores",
+    "transnas101",
 ]
 
 
-def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
+def open_benchmark(name: str | os.PathLike[str], space: str | None = None) -> TabularBenchmark:
     """A benchmark by name, or from a path.
 
-    A .csv or .csv.gz, an .npz, NATS-Bench's archive (folder or .tar), or NAS-Bench-101's .tfrecord. Reading these two
-    takes minutes: `open_benchmark(path).save("table.npz")` once, then use the .npz.
+    A .csv or .csv.gz, an .npz, NATS-Bench's archive (folder or .tar), NAS-Bench-101's .tfrecord or TransNAS-Bench-101's
+    .pth. Reading these three takes minutes: `open_benchmark(path).save("table.npz")` once, then use the .npz.
+
+    Args:
+        name: of the benchmark, or the path.
+        space: whose table is meant, of a file that holds several: TransNAS-Bench-101's.
 
     Raises:
         FileNotFoundError: if neither a benchmark nor a file of the name exists.
@@ -57,8 +62,10 @@ def open_benchmark(name: str | os.PathLike[str]) -> TabularBenchmark:
         return nasbench101.from_arrays(path) if nasbench101.is_arrays(path) else load(path)
     if path.suffix == ".tfrecord":
         return nasbench101.from_tfrecord(path)
+    if path.suffix == ".pth":
+        return transnas101.from_pth(path, space or "")
     if path.is_dir() or path.suffix == ".tar":
         return from_nats(path)
     raise ValueError(
-        f"benchmark {path}: needed is a .csv, .csv.gz, .npz, .tfrecord, or NATS-Bench's archive (folder or .tar)"
+        f"benchmark {path}: needed is a .csv, .csv.gz, .npz, .tfrecord, .pth, or NATS-Bench's archive (folder or .tar)"
     )

@@ -63,15 +63,15 @@ _PLAIN: Mapping[tuple[str, str], Callable[..., Any]] = {
 class _Pickle:
     """A pickle being read: where it is, the stack and the marks on it, what is remembered by number."""
 
-    def __init__(self, data: bytes, admitted: Mapping[tuple[str, str], Callable[..., Any]]) -> None:
-        self.data, self.at, self.admitted = data, 0, admitted
+    def __init__(self, data: bytes, admitted: Mapping[tuple[str, str], Callable[..., Any]], max_opcodes: int) -> None:
+        self.data, self.at, self.admitted, self.max_opcodes = data, 0, admitted, max_opcodes
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def load(self) -> Any:
         data, opcodes, stop = self.data, _OPCODES, pickle.STOP[0]
-        for _ in range(_MAX_OPCODES):
+        for _ in range(self.max_opcodes):
             opcode = data[self.at]
             self.at += 1
             if opcode == stop:
@@ -81,7 +81,7 @@ class _Pickle:
             if opcode not in opcodes:
                 raise ValueError(f"opcode {bytes([opcode])!r} is not one of plain data")
             opcodes[opcode](self)
-        raise ValueError(f"it has more than {_MAX_OPCODES:,} opcodes")
+        raise ValueError(f"it has more than {self.max_opcodes:,} opcodes")
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -277,17 +277,26 @@ _OPCODES: dict[int, Callable[[_Pickle], None]] = {
 }
 
 
-def load(file: BinaryIO, name: str, records: Collection[tuple[str, str]] = ()) -> Any:
+def load(
+    file: BinaryIO,
+    name: str,
+    records: Collection[tuple[str, str]] = (),
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_opcodes: int = _MAX_OPCODES,
+) -> Any:
     """Reads plain data: dicts, lists, tuples, numbers and strings, and records. Dicts of any kind become plain ones.
 
     Args:
         file: open for reading bytes.
         name: for messages.
         records: (module, name) of classes to be replaced by `Record`; their code is neither imported nor run.
+        max_bytes: the longest that is read.
+        max_opcodes: the most steps.
 
     Raises:
         ValueError: if the pickle is damaged, too large, or asks for any other class or function.
     """
     with reading(f"{name} is not a pickle that can be read safely"):
         admitted = {**_PLAIN, **dict.fromkeys(records, Record)}
-        return _Pickle(read_bytes(file, MAX_BYTES), admitted).load()
+        return _Pickle(read_bytes(file, max_bytes), admitted, max_opcodes).load()

@@ -210,3 +210,11 @@ def test_settings_that_are_no_json_are_refused():
     with pytest.raises(ValueError, match="settings of proxy mine are no JSON values"):
         label(own_proxy("mine", {"k": float("nan")}))
     assert json.loads(label(own_proxy("mine", {"k": {"b": 1, "a": (2,)}})).partition("=")[2]) == {"a": [2], "b": 1}
+
+
+def test_a_choice_is_a_setting_where_it_is_not_the_usual_one():
+    own = parse("jaccor:jacobian=per_sample")
+    assert dict(own.settings) == {"k": 1e-5, "jacobian": "per_sample"} and label(own) == "jaccor:jacobian=per_sample"
+    assert label(parse("jaccor:jacobian=batch")) == "jaccor"
+    with pytest.raises(ValueError, match="jacobian is 'both': allowed are batch, per_sample"):
+        parse("netsens:jacobian=both")

@@ -1,5 +1,8 @@
 """Tables of the convolutional spaces: the published files, and what is wrong with made-up ones."""
 
+import pickle
+import zipfile
+
 import golden
 import jax
 import numpy as np
@@ -92,6 +95,71 @@ def test_the_column_is_that_of_the_task():
     for task in space.tasks:
         truth = find_truth(table, None, tasks.with_task(space, task), archs, "cifar100")
         assert truth.column.startswith(task) and truth.column.endswith("last") and truth.warning is None
+
+
+def written(path, database):
+    """A file as torch.save writes it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(database, protocol=2))
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+def results(top1, ssim):
+    return {
+        "class_scene": {
+            "total_epochs": 3,
+            "metrics": {"valid_top1": top1, "test_top1": top1[::-1], "train_loss": [1.0]},
+        },
+        "normal": {"total_epochs": 2, "metrics": {"valid_ssim": ssim, "test_ssim": ssim}},
+        "room_layout": {"total_epochs": 1, "metrics": {"valid_neg_loss": [-0.5]}},
+    }
+
+
+def test_the_file_of_transnas_is_read(tmp_path):
+    data = {
+        "micro": {"64-41414-1_02_333": results([1.0, 30, 20.0], [0.1, 0.5])},
+        "macro": {"64-1234-basic": results([7], [1])},
+    }
+    path = written(tmp_path / "transnas.pth", {"data": data, "task_list": ["class_scene"]})
+    table, space = benchmarks.open_benchmark(path, "transnas101_micro"), search_spaces.make_space("transnas101_micro")
+    row = int(space.to_index(space.decode("64-41414-1_02_333")))
+    found = {name: float(column[row]) for name, column in table.columns.items()}
+    expected = {"class_scene_valid_last": 0.2, "class_scene_valid_best": 0.3, "class_scene_test_last": 0.01}
+    expected |= {"normal_ssim_last": 0.5, "normal_ssim_best": 0.5, "normal_ssim_test_last": 0.5}
+    expected |= {"room_layout_negloss_last": -0.5, "room_layout_negloss_best": -0.5}
+    assert found == pytest.approx(expected)
+    assert {np.isfinite(column).sum() for column in table.columns.values()} == {1}
+    macro = benchmarks.open_benchmark(path, "transnas101_macro")
+    assert np.nanmax(macro.columns["class_scene_valid_last"]) == np.float32(0.07)
+
+
+@pytest.mark.parametrize(
+    ("database", "space", "message"),
+    [
+        ({"data": {}}, "transnas101_micro", "is not TransNAS-Bench-101's file: 'micro'"),
+        ({"data": {"micro": []}}, "transnas101_micro", "is no dict by strings"),
+        ({"data": {"micro": {}}}, "transnas101_micro", "holds no metric"),
+        ({"data": {"micro": {"64-1-basic": {}}}}, "transnas101_micro", "bad architecture '64-1-basic'"),
+        ({"data": {"micro": {"64-41414-1_02_333": results([101.0], [1])}}}, "transnas101_micro", "0 to 100 percent"),
+        ({"data": {"micro": {"64-41414-1_02_333": results(["x"], [1])}}}, "transnas101_micro", "no finite number"),
+        ({"data": {"micro": {"64-41414-1_02_333": results([], [1])}}}, "transnas101_micro", "no list of"),
+        ({"data": {}}, "nasbench201", "holds tables of transnas101_micro, transnas101_macro, not of space nasbench201"),
+        ({"data": print}, "transnas101_micro", "cannot|not a pickle that can be read safely"),
+    ],
+)
+def test_what_is_wrong_with_the_file_of_transnas_is_named(database, space, message, tmp_path):
+    path = written(tmp_path / "transnas.pth", database)
+    with pytest.raises(ValueError, match=message) as caught:
+        benchmarks.open_benchmark(path, space)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_other_files_are_not_transnas(tmp_path):
+    path = tmp_path / "transnas.pth"
+    path.write_bytes(pickle.dumps(1))
+    with pytest.raises(ValueError, match="is not TransNAS-Bench-101's file"):
+        benchmarks.open_benchmark(path, "transnas101_micro")
 
 
 @pytest.mark.parametrize(

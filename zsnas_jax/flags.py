@@ -228,7 +228,7 @@ def ground_truth(space: str) -> TabularBenchmark | None:
             raise ValueError(f"benchmark_column is {FLAGS.benchmark_column!r}: there is none where --benchmark is none")
         return None
     if FLAGS.benchmark != "auto":
-        return benchmarks.open_benchmark(FLAGS.benchmark)
+        return benchmarks.open_benchmark(FLAGS.benchmark, space)
     if space != "nasbench201":
         return None
     if importlib.util.find_spec("analognasbench") is None:

@@ -8,7 +8,7 @@ into the pool, that sum does not depend on the pictures and J is rounding: the s
 
 from collections.abc import Callable, Mapping
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flax.traverse_util import unflatten_dict
 import jax
@@ -22,6 +22,9 @@ from zsnas_jax.measure.measurements import Measurements, is_zero, other_combinat
 from zsnas_jax.measure.network import Network, forward, need_real_pictures
 from zsnas_jax.nn.probes import WHOLE_FEATURES
 from zsnas_jax.proxies.weights import sum_over_layers
+
+Jacobian = Literal["batch", "per_sample"]
+"""Of whose logits J_n is the gradient: of all of the batch, or of picture n's own."""
 
 _JACOBIAN = frozenset({"jacobian"})
 _UNDEFINED = (
@@ -61,7 +64,7 @@ def _gradients(name: str, jacobian: str) -> _Gradients:
     raise ValueError(f"{name} with jacobian={jacobian!r}: allowed are 'batch' and 'per_sample'")
 
 
-def jaccor(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
+def jaccor(*, k: float = 1e-5, jacobian: Jacobian = "batch") -> Proxy:
     """JacCor = -sum_i [log(v_i + k) + 1 / (v_i + k)], v the eigenvalues of corr(J).
 
     One batch, no labels. -inf where a picture's gradient has no variance.
@@ -89,7 +92,7 @@ def jaccor(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
     return Proxy("jaccor", score, taken.needs, {"k": k, **taken.settings}, reference, undefined=taken.undefined)
 
 
-def epe(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
+def epe(*, k: float = 1e-5, jacobian: Jacobian = "batch") -> Proxy:
     """EPE = sum_c |s_c| with s_c = sum_ij log(|corr(J_c)_ij| + k) over the pictures of class c.
 
     One batch with labels that are class indices. With more than 100 classes in the batch each s_c is divided by the
@@ -124,7 +127,7 @@ def epe(*, k: float = 1e-5, jacobian: str = "batch") -> Proxy:
     return Proxy("epe", score, needs, settings, "Lopes et al., EPE-NAS, ICANN 2021", undefined=taken.undefined)
 
 
-def netsens(*, jacobian: str = "batch") -> Proxy:
+def netsens(*, jacobian: Jacobian = "batch") -> Proxy:
     """NetSens = mean |J|. One batch, no labels; 0 for a network without a path.
 
     Args:

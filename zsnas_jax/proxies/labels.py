@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import json
 from types import MappingProxyType, UnionType
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, get_origin
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.nn.options import LayerOptions
@@ -191,13 +191,22 @@ def parse(text: str, *, weighting: Any = None, options: LayerOptions | None = No
 
 
 def _arguments(factory: Callable[..., Proxy]) -> dict[str, Any]:
-    """The keyword arguments of a factory that are settings of what it makes, with their types."""
-    parameters = inspect.signature(factory).parameters
-    return {name: parameter.annotation for name, parameter in parameters.items() if name in _defaults(factory.__name__)}
+    """The keyword arguments of a factory that are settings of what it makes, with their types.
+
+    Those that its usual settings hold, and choices, which settings may leave out where they are the usual ones.
+    """
+    annotations = {name: parameter.annotation for name, parameter in inspect.signature(factory).parameters.items()}
+    usual = _defaults(factory.__name__)
+    return {name: kind for name, kind in annotations.items() if name in usual or get_origin(kind) is Literal}
 
 
 def _checked(text: str, key: str, value: Any, declared: Any) -> Any:
     """The value, if it is of the declared type, as far as a label can say it; an int where a float is needed is one."""
+    if get_origin(declared) is Literal:
+        if value not in get_args(declared):
+            allowed_words = ", ".join(get_args(declared))
+            raise ValueError(f"proxy {text!r}: {key} is {value!r}: allowed are {allowed_words}")
+        return value
     kinds = get_args(declared) if isinstance(declared, UnionType) else (declared,)
     allowed = {int: (int,), float: (int, float), str: (str,), type(None): (type(None),)}
     taken = [kind for kind in kinds if kind in allowed]
