@@ -103,6 +103,7 @@ ARGUMENTS = {
     "mu": st.floats(-1e9, 1e9),
     "sigma": st.floats(1e-9, 1e9),
     "k": st.floats(0, 1),
+    "jacobian": st.sampled_from(["batch", "per_sample"]),
     "learning_rate": st.floats(0, 1),
     "num_samples": st.integers(1, 99),
     "num_batches": st.integers(2, 9),
