@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import pathlib
 from types import MappingProxyType
+from typing import Any
 
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import (
@@ -62,20 +63,33 @@ __all__ = [
 ]
 
 
-def make_space(name: str) -> SearchSpace:
+def make_space(name: str, size: Mapping[str, Any] = MappingProxyType({})) -> SearchSpace:
     """The space of a name, or the one that a file of Python states: PATH.py:NAME, a `SearchSpace` or what returns one.
 
     The file is run. Its SHA-256 is the `source` of the space: scores under another version of it are other scores.
 
+    Args:
+        name: of the space.
+        size: of its networks, what is to be other than it is, as of `SearchSpace.with_size`.
+
     Raises:
-        ValueError: if the name is unknown, or the file fails or holds no such space.
+        ValueError: if the name is unknown, the file fails or holds no such space, or it has no such size.
     """
     if name in SPACES:
-        return SPACES[name]()
+        return _with_size(SPACES[name](), size)
     path, colon, attribute = name.rpartition(":")
     if not (colon and path.endswith(".py")):
         raise ValueError(f"unknown space {name[:200]!r}: allowed are {', '.join(SPACES)} or PATH.py:NAME")
-    return _from_file(pathlib.Path(path).expanduser(), attribute)
+    return _with_size(_from_file(pathlib.Path(path).expanduser(), attribute), size)
+
+
+def _with_size(space: SearchSpace, size: Mapping[str, Any]) -> SearchSpace:
+    """The space with networks of another size."""
+    for name, value in size.items():
+        if space.with_size is None or name not in space.size:
+            allowed = f": allowed are {', '.join(space.size)}" if space.size else ""
+            raise ValueError(f"{name} is {value}: networks of space {space.name} have no such size to choose{allowed}")
+    return space.with_size(**size) if space.with_size and size else space
 
 
 def _from_file(path: pathlib.Path, attribute: str) -> SearchSpace:

@@ -170,6 +170,14 @@ class SearchSpace(NamedTuple):
         task: what networks are asked for, a `zsnas_jax.tasks.Task`; None: the class of a picture.
         tasks: names of the tasks that the space can be had under.
         with_task: the name of one to the space under it; None where there is nothing to choose.
+        size: what of its networks' size can be chosen, by name, whole numbers or bools: as they are now.
+        with_size: some of those names as keywords to the space with networks of that size, the others as they are now;
+            None where there is nothing to choose.
+        training_network: where networks can have an auxiliary head and drop path in training: (num_classes, auxiliary,
+            drop_path), keywords, the last two bool, to a module as of `make_network` that has what is true. Its
+            parameters are those of `make_network`'s, and the head's. With the head it returns (logits, the head's
+            logits); with drop path it is called with a keyword drop_path, the rate float[], and draws from the random
+            stream "drop_path". None: they have neither.
         source: what tells spaces of one name apart, besides it; of one that a file states the SHA-256 of the file.
     """
 
@@ -203,6 +211,9 @@ class SearchSpace(NamedTuple):
     task: Any = None
     tasks: tuple[str, ...] = ()
     with_task: Callable[[str], "SearchSpace"] | None = None
+    size: Mapping[str, Any] = MappingProxyType({})
+    with_size: Callable[..., "SearchSpace"] | None = None
+    training_network: Callable[..., Any] | None = None
     source: str = ""
 
 

@@ -2,6 +2,7 @@
 
     train_main --arch=13714 --dataset=cifar10                     # a NAS-Bench-201 cell by its index, 200 epochs
     train_main --arch=results/found/report.json --recipe=nasbench201_12 --augmentations=flip,crop,cutout
+    train_main --space=darts --arch='Genotype(...)' --channels=36 --layers=20 --dataset=cifar10    # C and L, told here
     train_main --space=mobilenetv2 --arch='SuperConvK3BNRELU(...)...@224' --dataset=imagenet2012 --teacher=logits.npy
 
 Stopped at any moment and started again with the same flags, it goes on from the last checkpoint, to the same weights.
@@ -27,16 +28,27 @@ from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.reports import score_report, train_report
+from zsnas_jax.search_spaces import darts
 from zsnas_jax.storage import files
 from zsnas_jax.storage.reading import open_regular, read_bytes, reading
 from zsnas_jax.training import Data, Frame, Model, Recipe
-from zsnas_jax.training.recipes import OPTIMIZERS, PRECISIONS
+from zsnas_jax.training.recipes import OPTIMIZERS, PRECISIONS, SCHEDULES
 
 FLAGS = absl_flags.FLAGS
-_RECIPE_OF = {"nasbench201": "nasbench201", "nasbench101": "nasbench101", "mobilenetv2": "imagenet"}
+_RECIPE_OF = {
+    "nasbench201": "nasbench201",
+    "nasbench101": "nasbench101",
+    "mobilenetv2": "imagenet",
+    "nasbench_macro": "nasbench_macro",
+    "nats_size": "nats_size",
+    "rlnas": "rlnas",
+    **dict.fromkeys(darts.OFFERS, "darts"),
+}
 _USUAL_SIZE = 224
 TRAINING = Subject("Training")
 RECIPE = Subject("In the place of what the recipe says")
+SIZE = ("channels", "layers", "imagenet")
+"""Flags that say the size of networks, where a space lets one choose it."""
 _MOST_STEPS, _MOST_EPOCHS = 2**31 - 1, 100_000
 _MAX_REPORT = 1 << 28  # bytes
 _SHARE, _WEIGHT = Range(0, 1, without=(1,)), Range(0, 1e6)
@@ -48,11 +60,16 @@ _ALLOWED: dict[str, Any] = {
     "momentum": _SHARE,
     "weight_decay": _WEIGHT,
     "warmup_epochs": Range(0, _MOST_EPOCHS),
+    "schedule": SCHEDULES,
+    "rate_decay": Range(0, 1, without=(0,)),
+    "clip": _WEIGHT,
     "label_smoothing": _SHARE,
     "mixup": _WEIGHT,
     "norm_momentum": _SHARE,
     "ema_decay": _SHARE,
     "teacher_weight": _WEIGHT,
+    "auxiliary_weight": _WEIGHT,
+    "drop_path": _SHARE,
     "precision": PRECISIONS,
 }
 """Fields of a recipe that are numbers or one of some words."""
@@ -64,6 +81,10 @@ def define_flags() -> None:
         "arch", None, "What to train: a string, a published index, or the report.json of a search, of which the best."
     )
     flags.define_network_flags("cifar10")
+    says = "of spaces that let one choose it, as DARTS; default the space's."
+    flags.NETWORK.whole("channels", None, f"C, the width of a network's first cell, {says}", Range(1, 1024))
+    flags.NETWORK.whole("layers", None, f"L, the cells of a network, {says}", Range(1, 256))
+    flags.NETWORK.switch("imagenet", None, f"Stems of ImageNet, which make a picture eight times smaller, {says}")
     flags.DATA.whole(
         "image_size", None, "Pixels along a side; default the data set's, 224 where they differ.", Range(1, 1024)
     )
@@ -127,6 +148,12 @@ def _recipe(space: SearchSpace) -> Recipe:
     return dataclasses.replace(training.find_recipe(name_recipe(space, FLAGS.recipe)), **given)
 
 
+def _space() -> SearchSpace:
+    """The space of --space, with networks of the size that flags say."""
+    given = {name: FLAGS[name].value for name in SIZE if FLAGS[name].value is not None}
+    return search_spaces.make_space(FLAGS.space, given)
+
+
 def name_recipe(space: SearchSpace, asked: str | None) -> str:
     """The recipe that is asked for, or that of the papers of a space.
 
@@ -179,6 +206,8 @@ def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[
         std=data.frame.std,
         norm_momentum=recipe.norm_momentum,
         initializer=INITIALIZERS[FLAGS.init],
+        auxiliary=bool(recipe.auxiliary_weight),
+        drop_path=bool(recipe.drop_path),
     )
     try:
         num_params, num_flops = training.count_costs(model, data.frame.size)
@@ -193,7 +222,7 @@ def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[
 def main() -> None:
     """Reads the flags, trains, writes the results."""
     flags.configure(most_cpu_devices=1)
-    space = search_spaces.make_space(FLAGS.space)
+    space = _space()
     arch, recipe = _arch(space), _recipe(space)
     data = _data(datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes))
     _check_length(recipe, data)
@@ -206,6 +235,7 @@ def main() -> None:
     truth = score_report.find_truth(benchmark, *own) if benchmark else None
     teacher, said = _teacher(FLAGS.teacher)
     settings = {"space": space.name, "arch": space.encode(arch), "dataset": FLAGS.dataset, "init": FLAGS.init, **said}
+    settings |= {"size": dict(space.size)} if space.size else {}
     whole = training.describe(recipe, data, FLAGS.seed, teacher, mesh) | settings
     name = pathlib.Path(FLAGS.dataset).stem
     out = flags.results_folder(f"train-{space.name}-{name}", whole)

@@ -54,11 +54,13 @@ def _nested(arch: Any) -> Any:
     return tuple(tuple(tuple(map(tuple, slots)) for slots in cell) for cell in np.asarray(arch).tolist())
 
 
-def make_network(
-    num_classes: int = 10, *, channels: int = 16, layers: int = 8, imagenet: bool = False, with_stem: bool = True
-) -> ChainNetwork:
-    """The evaluation network; it is called with the genotype as nested tuples of Python ints."""
-    fields: dict[str, Any] = {"channels": channels, "layers": layers, "imagenet": imagenet, "with_stem": with_stem}
+def make_network(num_classes: int = 10, **fields: Any) -> ChainNetwork:
+    """The evaluation network; it is called with the genotype as nested tuples of Python ints.
+
+    Args:
+        num_classes: width of the logits.
+        **fields: of the network, as of `steps`: with `auxiliary` or `drop_path` it is the network in training.
+    """
     return ChainNetwork(functools.partial(steps, **fields), num_classes)
 
 
@@ -99,5 +101,8 @@ def space(
         is_dispatched=False,
         static=_nested,
         chain=trace_chain(list_steps, (224, 224, 3) if imagenet else (32, 32, 3)),
+        size={"channels": channels, "layers": layers, "imagenet": imagenet},
+        with_size=functools.partial(space, name, **fields),
+        training_network=functools.partial(make_network, **fields),
         source=f"C {channels}, L {layers}{stem}",
     )

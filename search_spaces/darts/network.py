@@ -133,6 +133,62 @@ class Zeros(nn.Module):
         return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
 
 
+class DropPath(nn.Module):
+    """Pictures kept with probability 1 - rate each, and divided by it: y_n = b_n x_n / (1 - rate).
+
+    float[N, H, W, C], and the rate float[] below 1, to float[N, H, W, C]; b_n ~ Bernoulli(1 - rate) are drawn from the
+    random stream "drop_path".
+    Source: Larsson et al., "FractalNet", ICLR 2017, as the code of DARTS has it.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, rate: jax.Array) -> jax.Array:
+        """Draws."""
+        keep = 1.0 - rate
+        kept = jax.random.bernoulli(self.make_rng("drop_path"), keep, (len(x), 1, 1, 1))
+        return x * (kept / keep).astype(x.dtype)
+
+
+class AuxiliaryHead(Block):
+    """A second classifier, of a cell's output, in training alone. float[N, H, W, C] to logits float[N, num_classes].
+
+    Activation, 5x5 average pooling, 1x1 convolution to 128 channels, norm, activation, 2x2 convolution to 768 channels
+    without padding, norm, activation, dense layer. What is pooled has 8 x 8 pixels in the papers (7 x 7 on ImageNet),
+    of which the 2x2 convolution leaves one; where it leaves more, the dense layer reads their mean.
+
+    Attributes:
+        num_classes: width of the logits.
+        imagenet: whether the stride of the pooling is 2, not 3, and the second norm is left out.
+    """
+
+    num_classes: int
+    imagenet: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        stride, least = (2, 7) if self.imagenet else (3, 8)
+        if x.shape[1] < least:
+            raise ValueError(
+                f"the auxiliary head reads {x.shape[1]} x {x.shape[2]} pixels, at least {least} x {least} are needed: "
+                "take larger pictures, or auxiliary_weight 0"
+            )
+        x = nn.avg_pool(self.activate(x, "site_1"), (5, 5), (stride, stride))
+        x = self.activate(self.norm("norm_1")(self.conv("conv_1", 128)(x)), "site_2")
+        x = nn.Conv(768, (2, 2), padding="VALID", use_bias=False, kernel_init=self.kernel_init, name="conv_2")(x)
+        x = self.activate(x if self.imagenet else self.norm("norm_2")(x), "site_3")
+        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x.mean((1, 2)))
+
+
+class Outputs(nn.Module):
+    """The logits and those of the auxiliary head, as a tuple."""
+
+    @nn.compact
+    def __call__(self, *reads: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns what it reads."""
+        return reads
+
+
 class CellPlan(NamedTuple):
     """A cell in its place in a network.
 
@@ -174,9 +230,11 @@ def steps(
     layers: int = 8,
     imagenet: bool = False,
     with_stem: bool = True,
+    auxiliary: bool = False,
+    drop_path: bool = False,
     **own: Any,
 ) -> tuple[Step, ...]:
-    """The blocks of a network.
+    """The blocks of a network; the last two options are for training, and move no parameter.
 
     Args:
         arch: nested tuples [2, 4, 2, 2] of Python ints.
@@ -186,6 +244,9 @@ def steps(
         imagenet: whether two stems quarter the picture and halve it again, and are the inputs of the first cell; else
             one stem of 3 C channels is both of them.
         with_stem: False: the pictures are both inputs of the first cell.
+        auxiliary: whether the output of cell 2 L // 3 is classified, too; the last step then writes both logits.
+        drop_path: whether the outputs of all operations but identities go through `DropPath`, whose rate is a value
+            "drop_path" beside the pictures.
         **own: the fields that all blocks have.
     """
     found, inputs = list[Step](), ("x", "x")
@@ -197,12 +258,19 @@ def steps(
         found.append(Step("stem", ConvNorm(3 * channels, **own), writes=("stem",)))
         inputs = ("stem", "stem")
     for number, cell in enumerate(plan(channels, layers, imagenet=imagenet, with_stem=with_stem)):
-        found += _cell_steps(f"cell{number}", cell, arch[1 if cell.is_reduction else 0], inputs, own)
+        found += _cell_steps(f"cell{number}", cell, arch[1 if cell.is_reduction else 0], inputs, drop_path, own)
         inputs = (inputs[1], found[-1].name)
-    return (*found, Step("head", PoolDense(num_classes, **own), (inputs[1],), ("logits",)))
+    found.append(Step("head", PoolDense(num_classes, **own), (inputs[1],), ("logits",)))
+    if auxiliary:
+        head = AuxiliaryHead(num_classes, imagenet, **own)
+        found.append(Step("auxiliary", head, (f"cell{2 * layers // 3}_output",), ("auxiliary",)))
+        found.append(Step("outputs", Outputs(), ("logits", "auxiliary"), ("outputs",)))
+    return tuple(found)
 
 
-def _cell_steps(name: str, cell: CellPlan, genes: Any, inputs: tuple[str, str], own: dict[str, Any]) -> list[Step]:
+def _cell_steps(
+    name: str, cell: CellPlan, genes: Any, inputs: tuple[str, str], drop_path: bool, own: dict[str, Any]
+) -> list[Step]:
     """The blocks of a cell; each writes a value of its own name, the last of them the cell's output."""
     found, channels = list[Step](), cell.channels
 
@@ -219,8 +287,9 @@ def _cell_steps(name: str, cell: CellPlan, genes: Any, inputs: tuple[str, str], 
             if op == SKIP and stride == 1:
                 entering.append(states[source])
             elif op != NONE:
-                block = _operation(op, channels, stride, own)
-                entering.append(step(f"op{2 * node + slot}", block, states[source], is_random=op == NOISE))
+                block, part = _operation(op, channels, stride, own), f"op{2 * node + slot}"
+                output = step(part, block, states[source], is_random=op == NOISE)
+                entering.append(step(f"{part}_drop", DropPath(), output, "drop_path") if drop_path else output)
         if not entering:
             source = slots[0][0]
             states.append(step(f"node{node}", Zeros(cell.stride if source < 2 else 1), states[source]))

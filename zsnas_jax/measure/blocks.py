@@ -107,15 +107,24 @@ class ChainNetwork(nn.Module):
     options: LayerOptions = LayerOptions()
 
     @nn.compact
-    def __call__(self, image: jax.Array, arch: Any) -> Any:
-        """What the last step writes, of pictures float[N, H, W, 3]: logits float[N, num_classes], or maps."""
+    def __call__(self, image: jax.Array, arch: Any, **further: Any) -> Any:
+        """What the last step writes, of pictures float[N, H, W, 3]: logits float[N, num_classes], or maps.
+
+        Args:
+            image: the pictures.
+            arch: the architecture, as Python values.
+            **further: values that steps read beside the pictures, by name.
+        """
         own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": self.options, "parent": None}
-        return run_steps(self, self.list_steps(arch, self.num_classes, **own), image)
+        return run_steps(self, self.list_steps(arch, self.num_classes, **own), image, **further)
 
 
-def run_steps(module: nn.Module, steps: Sequence[Step], image: jax.Array) -> Any:
-    """What the last step of a chain writes first; for the compact `__call__` of the module whose blocks they are."""
-    values: dict[str, Any] = {"x": image}
+def run_steps(module: nn.Module, steps: Sequence[Step], image: jax.Array, **further: Any) -> Any:
+    """What the last step of a chain writes first; for the compact `__call__` of the module whose blocks they are.
+
+    `further` are values that steps read beside the pictures, by name.
+    """
+    values: dict[str, Any] = {"x": image, **further}
     for step in steps:
         block = step.block.clone(parent=module, name=step.name)
         step.write(values, block(*(values[name] for name in step.reads)))

@@ -216,14 +216,14 @@ def kernels_of(weights: Mapping[Path, Weight], asker: str) -> Iterator[tuple[Pat
             yield path, weight
 
 
-def init_with_weights(module: nn.Module, key: jax.Array, *args: Any) -> tuple[Any, dict[Path, Weight]]:
-    """(variables of `module.init(key, *args)`, what its parameters are)."""
+def init_with_weights(module: nn.Module, key: jax.Array, *args: Any, **keywords: Any) -> tuple[Any, dict[Path, Weight]]:
+    """(variables of `module.init(key, *args, **keywords)`, what its parameters are)."""
     collector = Collector()
     with nn.intercept_methods(collector.intercept):
-        variables = module.init(key, *args)
+        variables = module.init(key, *args, **keywords)
     weights = collector.weights(variables.get("params", {}))
     if any(weight.kernel and weight.lifted is None for weight in weights.values()):
         rest = {name: value for name, value in variables.items() if name != "params"}
-        call = lambda params: module.apply({**rest, "params": params}, *args, mutable=True)
+        call = lambda params: module.apply({**rest, "params": params}, *args, mutable=True, **keywords)
         weights = survey(type(module).__name__, variables["params"], call)
     return variables, weights

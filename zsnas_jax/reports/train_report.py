@@ -89,6 +89,7 @@ def as_text(made: Mapping[str, Any]) -> str:
     settings = made["settings"]
     shown = {
         "architecture": made["arch"],
+        **({"size": _say_size(settings["size"])} if "size" in settings else {}),
         "test accuracy": percent(made["accuracy"]) if made["accuracy"] is not None else "there are no test pictures",
         "training accuracy": f"{percent(made['train_accuracy'])} in the last epoch, on augmented pictures",
         "parameters": f"{made['params']:,}",
@@ -102,6 +103,11 @@ def as_text(made: Mapping[str, Any]) -> str:
         if table["warning"]:
             shown["warning"] = table["warning"]
     return "\n" + tabulate(list(shown.items()), tablefmt="plain", disable_numparse=True)
+
+
+def _say_size(size: Mapping[str, Any]) -> str:
+    """As in "channels 16, layers 8": what is false is left out, of what is true the name is enough."""
+    return ", ".join(name if value is True else f"{name} {value}" for name, value in size.items() if value is not False)
 
 
 def write_report(folder: str | os.PathLike[str], made: Mapping[str, Any]) -> list[str]:

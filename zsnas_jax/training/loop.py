@@ -30,6 +30,7 @@ from zsnas_jax.training.steps import (
     Teacher,
     check_state,
     init_state,
+    make_drop_path,
     make_schedule,
     make_test_step,
     make_train_step,
@@ -159,8 +160,9 @@ def fit(
         recipe: how it is trained.
         data: what on.
         settings: what else the run is, JSON values; checkpoints of another are refused. With "space" and "arch", its
-            name and the string, `zsnas_jax.training.load` needs no model.
-        seed: of the weights, the order, augmentations and mixup.
+            name and the string, and "size" where it is of another than by itself, `zsnas_jax.training.load` needs no
+            model.
+        seed: of the weights, the order, augmentations, mixup and drop path.
         teacher: a function of pictures to logits, or the logits float[M, K] of the training pictures.
         mesh: devices that share a batch, as `make_mesh` says.
         checkpoint_every: steps between further checkpoints; 0: none.
@@ -168,7 +170,8 @@ def fit(
         on_epoch: called with all rows after each epoch, and when a run goes on that has some.
 
     Raises:
-        ValueError: for a network or a teacher of other classes, fewer pictures than a batch, a checkpoint of another
+        ValueError: for a network or a teacher of other classes, a network without the auxiliary head or the drop path
+            that the recipe has, or with one that it has not, fewer pictures than a batch, a checkpoint of another
             run or a damaged one, or a folder that another process works on.
         RuntimeError: if the loss, the network or the optimiser's state is no longer finite; no such state is saved.
         OSError: if a checkpoint cannot be saved.
@@ -181,7 +184,8 @@ def fit(
     live, stored = (teacher, None) if callable(teacher) else (None, teacher)
     per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
     schedule, num_steps = make_schedule(recipe, per_epoch)
-    step = make_train_step(model, recipe, data.num_classes, schedule, teacher=live, mesh=mesh)
+    drop_path = make_drop_path(recipe, per_epoch)
+    step = make_train_step(model, recipe, data.num_classes, schedule, drop_path=drop_path, teacher=live, mesh=mesh)
     test_fn = make_test_step(model)
 
     def is_due(number: int) -> bool:

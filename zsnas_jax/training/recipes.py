@@ -8,12 +8,13 @@ from types import MappingProxyType
 from zsnas_jax.training.augmentations import AUGMENTATIONS
 
 OPTIMIZERS = ("sgd", "rmsprop")
+SCHEDULES = ("cosine", "linear", "exponential")
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The rate falls from its peak to 0 as half a cosine, a step at a time.
+    """How a network is trained.
 
     Attributes:
         source: where it comes from, and what had to be assumed.
@@ -25,12 +26,21 @@ class Recipe:
         nesterov: whether the momentum of "sgd" is Nesterov's.
         weight_decay: added times the parameter to every gradient, those of norms included.
         warmup_epochs: over which the rate rises linearly from 0.
+        schedule: how the rate falls from its peak: to 0 as half a "cosine" or "linear", a step at a time, or
+            "exponential", by a factor after each epoch.
+        rate_decay: the factor of the schedule "exponential"; others do not read it.
+        clip: length that the gradient of all parameters together is cut to, before weight decay is added; 0: it is not.
         label_smoothing: share of a label that is spread over all classes.
         mixup: alpha; pictures and labels are mixed with a permutation of them, lambda ~ Beta(alpha, alpha); 0: off.
         augmentations: names in `zsnas_jax.training.augmentations.AUGMENTATIONS`, in order.
         norm_momentum: share of the running statistics of batch norm that a step keeps.
         ema_decay: of an exponential moving average of weights and statistics, which then is what is evaluated; 0: off.
         teacher_weight: of the cross-entropy to a teacher's soft labels, added to that to the labels.
+        auxiliary_weight: of the cross-entropy of an auxiliary head to the labels, added to that of the network, which
+            has the head in training alone; 0: it has none. For networks that offer one.
+        drop_path: rate at which operations are left out of a picture's way in training (drop path), which grows from 0
+            by an equal share of it an epoch, so that it would be reached after the last; 0: off. For networks that
+            offer it.
         precision: of the forward and backward pass; the weights that are kept, the statistics of norms and the loss are
             float32.
     """
@@ -44,12 +54,17 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
+    schedule: str = "cosine"
+    rate_decay: float = 0.97
+    clip: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
     augmentations: tuple[str, ...] = ()
     norm_momentum: float = 0.9
     ema_decay: float = 0.0
     teacher_weight: float = 1.0
+    auxiliary_weight: float = 0.0
+    drop_path: float = 0.0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -58,19 +73,19 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name} is {value}: a number is needed")
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        for name, value in positive.items():
-            if not value > 0:
-                raise ValueError(f"{name} is {value}: more than 0 is needed")
-        for name in ("momentum", "norm_momentum", "ema_decay", "label_smoothing"):
+        for name in ("epochs", "batch_size", "learning_rate", "rate_decay"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: more than 0 is needed")
+        for name in ("momentum", "norm_momentum", "ema_decay", "label_smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: allowed are 0 to 1, 1 excluded")
-        for name in ("weight_decay", "warmup_epochs", "mixup", "teacher_weight"):
+        for name in ("weight_decay", "warmup_epochs", "mixup", "teacher_weight", "clip", "auxiliary_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is needed")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}: fewer than the {self.epochs} epochs are needed")
         _choose("optimizer", self.optimizer, OPTIMIZERS)
+        _choose("schedule", self.schedule, SCHEDULES)
         _choose("precision", self.precision, PRECISIONS)
         for name in self.augmentations:
             _choose("augmentation", name, tuple(AUGMENTATIONS))
@@ -89,6 +104,19 @@ _NASBENCH201 = Recipe(
     nesterov=True,
     weight_decay=5e-4,
     augmentations=("flip", "crop"),
+)
+
+_DARTS = Recipe(
+    source="Liu et al., DARTS, ICLR 2019, on CIFAR; S1 to S4 alike: Zela et al., ICLR 2020. The rate falls a step at a "
+    "time, there an epoch at a time",
+    epochs=600,
+    batch_size=96,
+    learning_rate=0.025,
+    weight_decay=3e-4,
+    clip=5.0,
+    augmentations=("crop", "flip", "cutout"),
+    auxiliary_weight=0.4,
+    drop_path=0.2,
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -116,9 +144,45 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             mixup=0.4,
             augmentations=("resized_crop", "flip", "lighting", "autoaugment_imagenet", "erasing"),
         ),
+        "darts": _DARTS,
+        "darts_imagenet": Recipe(
+            source="Liu et al., DARTS, ICLR 2019, on ImageNet, for networks of C 48, L 14 with its stems; of its "
+            "augmentations the jitter of colours is left out",
+            epochs=250,
+            batch_size=128,
+            weight_decay=3e-5,
+            schedule="exponential",
+            clip=5.0,
+            label_smoothing=0.1,
+            augmentations=("resized_crop", "flip"),
+            auxiliary_weight=0.4,
+        ),
+        "nasbench_macro": Recipe(
+            source="Su et al., NAS-Bench-Macro (Prioritized Architecture Sampling with Monto-Carlo Tree Search), CVPR "
+            "2021, whose figure is the best epoch's accuracy, ours the last's; plain momentum is assumed",
+            epochs=50,
+            batch_size=256,
+            weight_decay=5e-4,
+            augmentations=("flip", "crop"),
+        ),
+        "nats_size": dataclasses.replace(
+            _NASBENCH201, source="Dong et al., NATS-Bench, PAMI 2021: NAS-Bench-201's, shorter", epochs=90
+        ),
+        "rlnas": Recipe(
+            source="Zhang et al., RLNAS, CVPR 2021; augmentations are assumed, and dropout before the classifier is "
+            "left out",
+            epochs=240,
+            batch_size=1024,
+            learning_rate=0.5,
+            weight_decay=4e-5,
+            schedule="linear",
+            clip=5.0,
+            label_smoothing=0.1,
+            augmentations=("resized_crop", "flip"),
+        ),
     }
 )
-"""The published recipes by name. Of MobileNetV2 on ImageNet: "imagenet"."""
+"""The published recipes by name. Of MobileNetV2 on ImageNet: "imagenet"; of S1 to S4: "darts"."""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -4,7 +4,8 @@ The loss is the mean cross-entropy to smoothed, mixed labels, and to the teacher
 
     L = mean_b [ -sum_k y_bk log q_bk  -  teacher_weight sum_k softmax(t_b)_k log q_bk ]
 
-with q the network's probabilities and t the teacher's logits.
+with q the network's probabilities and t the teacher's logits. Of an auxiliary head's q', as of DARTS in training, is
+added auxiliary_weight mean_b [ -sum_k y_bk log q'_bk ].
 """
 
 from collections.abc import Callable, Mapping
@@ -72,9 +73,21 @@ def make_schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[optax.Schedule,
     """(learning rate of a step, number of steps)."""
     num_steps = max(1, round(recipe.epochs * steps_per_epoch))
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), num_steps - 1)
+    peak = recipe.learning_rate
+    if recipe.schedule == "linear":
+        falling = optax.linear_schedule(peak, 0.0, num_steps - warmup)
+    elif recipe.schedule == "exponential":
+        falling = optax.exponential_decay(peak, steps_per_epoch, recipe.rate_decay, staircase=True)
+    else:
+        falling = optax.cosine_decay_schedule(peak, num_steps - warmup)
     if not warmup:
-        return optax.cosine_decay_schedule(recipe.learning_rate, num_steps), num_steps
-    return optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warmup, num_steps), num_steps
+        return falling, num_steps
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), falling], [warmup]), num_steps
+
+
+def make_drop_path(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
+    """The rate of drop path of a step: p = p_max e / E in epoch e = 0, 1, ..., of E."""
+    return lambda step: recipe.drop_path * (step // steps_per_epoch) / recipe.epochs
 
 
 def make_optimizer(recipe: Recipe, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -84,7 +97,9 @@ def make_optimizer(recipe: Recipe, schedule: optax.Schedule) -> optax.GradientTr
         own = optax.rmsprop(schedule, momentum=recipe.momentum or None, nesterov=recipe.nesterov, **rms)
     else:
         own = optax.sgd(schedule, momentum=recipe.momentum or None, nesterov=recipe.nesterov)
-    return optax.chain(optax.add_decayed_weights(recipe.weight_decay), own) if recipe.weight_decay else own
+    before = [optax.clip_by_global_norm(recipe.clip)] if recipe.clip else []
+    before += [optax.add_decayed_weights(recipe.weight_decay)] if recipe.weight_decay else []
+    return optax.chain(*before, own) if before else own
 
 
 def init_state(key: jax.Array, model: Model, recipe: Recipe, image: jax.Array) -> State:
@@ -128,12 +143,19 @@ def _pixels(batch: Batch) -> jax.Array:
 def make_loss(
     model: Model, recipe: Recipe, num_classes: int, teacher: Teacher | None = None
 ) -> Callable[..., tuple[jax.Array, Any]]:
-    """(params, rest of the variables, batch, key) to (loss, (rest of the variables, share of labels hit)).
+    """(params, rest of the variables, batch, key, rate) to (loss, (rest of the variables, share of labels hit)).
 
-    The key is for mixup, and for modules that draw from the random stream "noise".
+    The key is for mixup, and for modules that draw from the random streams "noise" and "drop_path"; the rate is drop
+    path's.
+
+    Raises:
+        ValueError: if the model and the recipe do not agree on whether there is an auxiliary head, and drop path.
     """
+    for name, has in (("auxiliary_weight", model.has_auxiliary), ("drop_path", model.has_drop_path)):
+        if has != bool(getattr(recipe, name)):
+            raise ValueError(f"{name} is {getattr(recipe, name)}: the model was made {'for' if has else 'without'} it")
 
-    def loss(params: Any, rest: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    def loss(params: Any, rest: Any, batch: Batch, key: jax.Array, rate: Any = 0.0) -> tuple[jax.Array, Any]:
         pixels = _pixels(batch)
         label = optax.smooth_labels(jax.nn.one_hot(batch["label"], num_classes), recipe.label_smoothing)
         target = {"label": label}
@@ -144,10 +166,13 @@ def make_loss(
             target["teacher"] = lax.stop_gradient(jax.nn.softmax(teacher(image)))
         lower = lambda x: x.astype(recipe.precision)
         variables = rest | {"params": jax.tree.map(lower, params)}
-        rngs = {"noise": jax.random.fold_in(key, 1)}
-        logits, moved = model.train.apply(variables, lower(image), mutable=list(rest), rngs=rngs)
-        logits = logits.astype(jnp.float32)
+        rngs = {"noise": jax.random.fold_in(key, 1), "drop_path": jax.random.fold_in(key, 2)}
+        further = {"drop_path": rate} if model.has_drop_path else {}
+        output, moved = model.train.apply(variables, lower(image), mutable=list(rest), rngs=rngs, **further)
+        logits, *auxiliary = jax.tree.map(jnp.float32, output if model.has_auxiliary else (output,))
         value = cross_entropy(logits, target["label"])
+        for other in auxiliary:
+            value += recipe.auxiliary_weight * cross_entropy(other, target["label"])
         if "teacher" in target:
             value += recipe.teacher_weight * cross_entropy(logits, target["teacher"])
         return value, (dict(moved), (logits.argmax(-1) == batch["label"]).mean())
@@ -161,6 +186,7 @@ def make_train_step(
     num_classes: int,
     schedule: optax.Schedule,
     *,
+    drop_path: optax.Schedule = lambda step: 0.0,
     teacher: Teacher | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[[State, Batch, jax.Array], tuple[State, dict[str, jax.Array]]]:
@@ -174,9 +200,13 @@ def make_train_step(
         recipe: how it is trained.
         num_classes: K.
         schedule: learning rate by step.
+        drop_path: its rate by step; read where the model has it.
         teacher: logits of the pictures that the network sees, mixed ones included; None: those of the batch, if any.
         mesh: of one axis, `AXIS`, over which a batch is shared. Every device normalises by its own share of the batch,
             and mixes within it; gradients, statistics and metrics are the mean over devices.
+
+    Raises:
+        ValueError: as `make_loss`.
     """
     optimizer, loss = make_optimizer(recipe, schedule), make_loss(model, recipe, num_classes, teacher)
 
@@ -185,7 +215,8 @@ def make_train_step(
         if mesh is not None:
             key = jax.random.fold_in(key, lax.axis_index(AXIS))
         params, rest = state.variables["params"], {k: v for k, v in state.variables.items() if k != "params"}
-        (value, (rest, accuracy)), gradient = jax.value_and_grad(loss, has_aux=True)(params, rest, batch, key)
+        differentiated, rate = jax.value_and_grad(loss, has_aux=True), drop_path(state.step)
+        (value, (rest, accuracy)), gradient = differentiated(params, rest, batch, key, rate)
         if mesh is not None:
             value, rest, accuracy, gradient = lax.pmean((value, rest, accuracy, gradient), AXIS)
         updates, own = optimizer.update(gradient, state.optimizer, params)
