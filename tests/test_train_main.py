@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from zsnas_jax import training
 from zsnas_jax.search_spaces import nasbench201
 
 ARCH = "|skip_connect~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+PAIRS = "[" + ", ".join(f"('avg_pool_3x3', {place % 2})" for place in range(8)) + "]"
+CELLS = f"Genotype(normal={PAIRS}, normal_concat=range(2, 6), reduce={PAIRS}, reduce_concat=range(2, 6))"
 SMALL = ["--dataset=small.npz", "--benchmark=none", "--epochs=3", "--batch_size=8", "--learning_rate=0.05"]
 WRITTEN = ("report.json", "metrics.csv", "curves.png", "checkpoints", "tensorboard")
 
@@ -160,6 +163,22 @@ def test_everything_at_once_on_two_devices(trained, folder):
 
 
 @pytest.mark.slow
+def test_darts_is_trained_at_a_size_that_is_told(folder):
+    flags = [f"--arch={CELLS}", *SMALL, "--image_size=16", "--channels=2", "--layers=1", "--epochs=1", "--out=darts"]
+    code, out, err = run("--space=darts_s4", *flags, cwd=folder)
+    assert code == 1 and "normal entry 0 is avg_pool_3x3 on the edge 0 to 2, which offers" in err
+    code, out, err = run("--space=darts", *flags, cwd=folder)
+    assert code == 0, err
+    assert re.search("size +channels 2, layers 1\n", out)
+    report = json.loads((folder / "darts" / "report.json").read_text())
+    assert report["settings"]["size"] == {"channels": 2, "layers": 1, "imagenet": False}
+    assert report["settings"]["recipe"]["drop_path"] == 0.2
+    _, variables = training.load(folder / "darts")
+    assert "auxiliary" not in variables["params"]["network"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == report["params"]
+
+
+@pytest.mark.slow
 def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
     flags = ["--teacher=logits.npy", "--dataset=untested.npz", "--benchmark=none", "--batch_size=20", "--epochs=1"]
     code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder)
@@ -180,6 +199,9 @@ BAD_INPUT = [
     (["--arch=0", "--teacher=wide.npy"], "teacher's logits are of shape [40, 9]: 4 classes are needed"),
     (["--arch=0", "--num_devices=2", "--batch_size=7"], "batch_size is 7: 2 devices cannot share it evenly"),
     (["--arch=0", "--out=trained"], "is of another run: arch is"),
+    (["--arch=0", "--drop_path=0.1"], "networks of space nasbench201 have no auxiliary head and no drop path"),
+    (["--arch=0", "--channels=4"], "channels is 4: networks of space nasbench201 have no such size to choose"),
+    (["--space=darts", f"--arch={CELLS}", "--layers=1", "--channels=2"], "the auxiliary head reads 4 x 4 pixels"),
     (["--arch=0", "--image_size=10"], "pictures of 10 pixels do not fit space nasbench201"),
 ]
 
