@@ -1,0 +1,1 @@
+"""The convolutional spaces under the proxies, beside published figures and the controls."""
