@@ -57,6 +57,25 @@ def test_depthwise_conv2d_and_its_gradients_are_xlas(size, stride, dilation, pix
     chex.assert_trees_all_close(gradients(own, *operands), gradients(plain, *operands), atol=2e-4)
 
 
+def test_second_derivatives_of_a_depthwise_convolution_are_those_of_the_plain_one():
+    plain = lambda x, k: lax.conv_general_dilated(
+        x,
+        k,
+        (2, 2),
+        [(2, 2)] * 2,
+        rhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=3,
+    )
+    own = lambda x, k: layers.depthwise_conv2d(x, k, 2, 2)
+    operands = normal(2, 5, 5, 3), normal(3, 3, 1, 3, seed=1)
+    bent = lambda f: lambda x, k: jnp.tanh(f(jnp.tanh(x), jnp.tanh(k)))
+    norm = lambda f: lambda *o: sum(jnp.sum(jnp.square(g)) for g in jax.grad(lambda o: bent(f)(*o).sum())(o))
+    chex.assert_trees_all_close(
+        jax.grad(lambda o: norm(own)(*o))(operands), jax.grad(lambda o: norm(plain)(*o))(operands), rtol=1e-3, atol=1e-4
+    )
+
+
 def test_conv_transpose2d_and_its_gradients_are_those_of_a_convolutions_gradient():
     """Of the convolution at stride 2 by the kernel turned by 180 degrees: so others define it."""
     operands = normal(2, 4, 4, 3), normal(3, 3, 3, 5, seed=1)
