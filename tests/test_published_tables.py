@@ -95,6 +95,8 @@ def test_the_column_is_that_of_the_task():
     for task in space.tasks:
         truth = find_truth(table, None, tasks.with_task(space, task), archs, "cifar100")
         assert truth.column.startswith(task) and truth.column.endswith("last") and truth.warning is None
+    other = find_truth(table, "jigsaw_valid_last", space, archs, "noise")
+    assert other.warning.startswith("scores under task class_scene are compared with column jigsaw_valid_last")
 
 
 def written(path, database):

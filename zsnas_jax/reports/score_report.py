@@ -140,10 +140,17 @@ def _default_column(benchmark: TabularBenchmark, space: SearchSpace, dataset: st
 
 
 def _warn_of_another(dataset: str, space: SearchSpace, benchmark: TabularBenchmark, column: str) -> str | None:
-    """That pictures are not of the data set whose accuracies a column holds; None where they are, or are noise."""
+    """That a column is of another task or data set than what is scored; None where it is not, or pictures are noise."""
+    if space.task:
+        if column.startswith(f"{space.task.name}_"):
+            return None
+        return (
+            f"scores under task {space.task.name} are compared with column {column} of {benchmark.name}, which is of "
+            "another: --benchmark_column names another, --task too"
+        )
     found = re.match(r"([a-z0-9_]+?)(split)?_(test|valid)_", column)
     pictures = pathlib.Path(dataset).stem
-    if dataset == "noise" or space.task or not found or re.match(rf"{found[1]}(?![a-z0-9])", pictures):
+    if dataset == "noise" or not found or re.match(rf"{found[1]}(?![a-z0-9])", pictures):
         return None
     return (
         f"pictures of {shorten(pictures)} are compared with accuracies of {found[1]}, column {column} of "
