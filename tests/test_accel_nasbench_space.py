@@ -94,6 +94,7 @@ def test_sites_stand_in_their_layers(size):
     assert chains.sites_per_layer(SPACE, SPACE.decode(SMALL), 10, size) == [*itertools.chain(*expected)]
 
 
+@pytest.mark.slow
 def test_a_network_is_seven_stages_of_inverted_residuals():
     """Against the layers in the words of the paper."""
     network, image = SPACE.make_network(3), tiny.batch(4, 32).image
@@ -136,6 +137,7 @@ def test_a_network_is_seven_stages_of_inverted_residuals():
     np.testing.assert_allclose(found, run(params, image), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_blocks_score_as_the_whole_network_does():
     """The stem, two layers with squeeze-excite, the second of which adds its input, and the end."""
     space = chains.shortened(SPACE, [0, 1, 2, -2, -1], 8)

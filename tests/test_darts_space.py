@@ -232,6 +232,7 @@ def test_wrong_compact_strings_and_numbers():
         darts.space("darts_s5")
 
 
+@pytest.mark.slow
 def test_a_chain_scores_as_the_whole_network():
     names = ("wrcor", "naswot", "jaccor", "snip", "params")
     chains.compare(darts.space("darts_s4", channels=4, layers=1), every_operation(), names, 8)

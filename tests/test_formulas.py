@@ -153,6 +153,7 @@ def test_code_agreement_counts_equal_codes(x):
     np.testing.assert_array_equal(code_agreement(jnp.asarray(x)), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(signs, st.sampled_from([1, 32, 33, 70]))
 def test_swap_counts_distinct_patterns_of_present_sites(x, num_samples):

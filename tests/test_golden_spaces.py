@@ -118,6 +118,7 @@ def test_golden_values_of_a_pass_forward(name):
     check(name, entries(name)[0], FORWARD)
 
 
+@pytest.mark.slow
 def test_golden_values():
     check("nasbench_macro", entries("nasbench_macro")[1], EVERY)
 

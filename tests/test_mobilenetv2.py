@@ -30,6 +30,7 @@ def test_the_published_network_has_its_published_costs():
     assert mobilenetv2.num_flops(arch) == 597_446_712
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_network():
     for arch in np.asarray(draw(3)):
         plan = mobilenetv2.plan_of(arch)

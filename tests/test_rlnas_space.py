@@ -30,7 +30,9 @@ def test_published_sizes(string, params, flops):
     assert SPACE.num_flops(arch, 1000, 224) / 1e6 == pytest.approx(flops, abs=5e-4)
 
 
-@pytest.mark.parametrize("space", [SPACE, PROXYLESSNAS], ids=["rlnas", "proxylessnas"])
+@pytest.mark.parametrize(
+    "space", [SPACE, pytest.param(PROXYLESSNAS, marks=pytest.mark.slow)], ids=["rlnas", "proxylessnas"]
+)
 def test_costs_are_those_of_the_network(space):
     for string, size in ((rlnas.PUBLISHED, 224), (SHORT, 36)):
         arch = space.decode(string)
@@ -103,6 +105,7 @@ def test_a_relu_is_cut_at_six_and_no_other_activation_is():
     assert largest["relu"] == 6 and largest["gelu"] > 6
 
 
+@pytest.mark.slow
 def test_a_network_is_six_stages_of_inverted_residuals():
     """Against the layers in the words of the paper, of Flax's own."""
     arch = [2 if place in (1, *FIRST) else -1 for place in range(21)]
@@ -140,6 +143,7 @@ def test_a_network_is_six_stages_of_inverted_residuals():
     np.testing.assert_allclose(found, run(variables["params"], image), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_blocks_score_as_the_whole_network_does():
     space = chains.shortened(SPACE, [0, 1, 2, 3, -2, -1], 8)
     chains.compare(space, SPACE.decode(SHORT.replace("-1", "0", 1)), ("wrcor", "snip"), 8)

@@ -69,6 +69,7 @@ def counted(score_fn, calls):
     return lambda arch: score_fn(arch) + io_callback(count, jax.ShapeDtypeStruct((), jnp.float32), arch)
 
 
+@pytest.mark.slow
 def test_reuse_scores_an_architecture_once_and_changes_nothing():
     few = SPACE._replace(sample=lambda key: SPACE.from_index(jax.random.randint(key, (), 0, 30)))
     strategy = make("evolution", num_experts=3, space=few)

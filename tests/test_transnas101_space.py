@@ -20,6 +20,10 @@ PUBLISHED_CLASSES = {"class_scene": 63, "class_object": 100}
 """Of the networks whose parameters the published tables count; others as here."""
 
 both = pytest.mark.parametrize("kind", SPACES)
+every_task = pytest.mark.parametrize(  # a head and both decoders; the puzzle is nine networks, others are like these
+    "task",
+    [task if task in ("class_scene", "autoencoder") else pytest.param(task, marks=pytest.mark.slow) for task in TASKS],
+)
 
 
 def everything(space):
@@ -63,7 +67,7 @@ def test_costs_have_the_published_ranges():
 
 
 @both
-@pytest.mark.parametrize("task", TASKS)
+@every_task
 def test_costs_are_those_of_the_network(kind, task):
     space = tasks.with_task(SPACES[kind], task)
     for string in {"micro": ("64-41414-1_21_310",), "macro": ("64-411311-basic", "64-2234-basic")}[kind]:
@@ -110,7 +114,7 @@ def test_samples_and_mutations_stay_in_the_space():
 
 
 @both
-@pytest.mark.parametrize("task", TASKS)
+@every_task
 def test_sites_stand_in_their_layers(kind, task):
     space = tasks.with_task(SPACES[kind], task)
     string, expected = {

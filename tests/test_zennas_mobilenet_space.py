@@ -61,7 +61,9 @@ def test_long_blocks_are_split():
             assert blocks[0][-2:] == blocks[1][-2:] and blocks[0].expansion == blocks[1].expansion
 
 
-@pytest.mark.parametrize("arch", [zennas_mobilenet.START, SMALL], ids=["start", "small"])
+@pytest.mark.parametrize(
+    "arch", [pytest.param(zennas_mobilenet.START, marks=pytest.mark.slow), SMALL], ids=["start", "small"]
+)
 def test_costs_are_those_of_the_network(arch):
     assert SPACE.num_params(arch, 7) == chains.params(SPACE, arch, 7)
     for size in (224, 36):
@@ -77,6 +79,7 @@ def test_published_flops_add_norms_and_shrink_strided_projections():
     assert published - own == norms - 3 / 4 * behind * 8 * 16
 
 
+@pytest.mark.slow
 def test_traced_costs_are_the_exact_ones():
     archs = chains.draw(SPACE, 200)
     for how in (False, True):
@@ -129,6 +132,7 @@ def test_shortcuts_are_projections_where_the_width_changes_or_a_block_begins(squ
     assert ("block1_0a/excite/squeeze/kernel" in flat) == squeeze_excite
 
 
+@pytest.mark.slow
 def test_blocks_score_as_the_whole_network_does():
     """A stem, a residual with a projection, one without, and the end."""
     space = chains.shortened(SPACE, [0, 5, 6, -2, -1], 8)
