@@ -92,7 +92,7 @@ class DilConv(Block):
         return self.norm("norm_1")(self.conv("pointwise_1", self.channels)(x))
 
 
-class Pool(nn.Module):
+class Pool(Block):
     """3x3 pooling, of the largest or the mean. float[N, H, W, C] to float[N, H / stride, W / stride, C]."""
 
     of_largest: bool
@@ -104,7 +104,7 @@ class Pool(nn.Module):
         return (max_pool_3x3 if self.of_largest else avg_pool_3x3)(x, self.stride)
 
 
-class Noise(nn.Module):
+class Noise(Block):
     """Standard normal values in the place of every stride-th pixel, drawn at each call; nothing of x enters them.
 
     float[N, H, W, C] to float[N, H / stride, W / stride, C]. They come from the random stream "noise"; where there is
@@ -122,7 +122,7 @@ class Noise(nn.Module):
         return jax.random.normal(key, shape, jnp.float32).astype(x.dtype)
 
 
-class Zeros(nn.Module):
+class Zeros(Block):
     """Zeros in the place of every stride-th pixel: a node both of whose operations are none."""
 
     stride: int = 1
@@ -133,7 +133,7 @@ class Zeros(nn.Module):
         return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
 
 
-class DropPath(nn.Module):
+class DropPath(Block):
     """Pictures kept with probability 1 - rate each, and divided by it: y_n = b_n x_n / (1 - rate).
 
     float[N, H, W, C], and the rate float[] below 1, to float[N, H, W, C]; b_n ~ Bernoulli(1 - rate) are drawn from the
@@ -180,7 +180,7 @@ class AuxiliaryHead(Block):
         return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="dense")(x.mean((1, 2)))
 
 
-class Outputs(nn.Module):
+class Outputs(Block):
     """The logits and those of the auxiliary head, as a tuple."""
 
     @nn.compact
