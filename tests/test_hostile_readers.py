@@ -30,7 +30,7 @@ from zsnas_jax.benchmarks import safe_pickle, tfrecord
 from zsnas_jax.datasets import sources
 from zsnas_jax.reports import score_report, search_task
 from zsnas_jax.runs.selection import select_archs
-from zsnas_jax.search_spaces import mobilenetv2, nasbench101, nasbench201
+from zsnas_jax.search_spaces import darts, mobilenetv2, nasbench101, nasbench201
 from zsnas_jax.search_spaces.nasbench101 import cells
 from zsnas_jax.storage import arrays
 
@@ -190,6 +190,10 @@ def cifar():
 
 
 CIFAR = cifar()
+TRANSNAS = b"idx,arch_str,jigsaw_val,room_layout_val\n0,64-41414-1_02_333,91.5,-0.75\n1,64-41414-3_32_132,80,\n"
+EPOCHS = {"64-41414-1_02_333": {"jigsaw": {"metrics": {"valid_top1": [50.0, 91.5], "test_top1": [90.0]}}}}
+DARTS = darts.encode(darts.NAMED["DARTS_V2"])
+COMPACT = str(darts.to_compact(darts.NAMED["DARTS_V2"]))
 PUBLISHED = sources.CIFAR_ARCHIVES["cifar100"]._replace(sha256=hashlib.sha256(CIFAR).hexdigest())
 ROWS = [record101(3), record101(40000)]
 NATS_FILE = "000000.pickle.pbz2"
@@ -252,6 +256,21 @@ READERS = {
     "TFDS, records": tfds("cifar10-train.array_record-00000-of-00001"),
     "TFDS, description": tfds("dataset_info.json"),
     "TFDS, features": tfds("features.json"),
+    "CSV of TransNAS-Bench-101": Reader("v.csv", [Layer(TRANSNAS)], read_table),
+    "CSV of trained DARTS cells": Reader("d.csv", [Layer(f'genotype,val_acc\n"{DARTS}",85.0\n'.encode())], read_table),
+    "CSV of NAS-Bench-301": Reader("e.csv", [Layer(f'compact,val_accuracy\n"{COMPACT}",93.25\n'.encode())], read_table),
+    "CSV of NATS-Bench's sizes": Reader("s.csv", [Layer(b"c0,c1,c2,c3,c4,c10_acc\n8,16,64,8,24,79.5\n")], read_table),
+    "zip of TransNAS-Bench-101": Reader(
+        "v.pth",
+        compressed(pickle.dumps({"data": {"micro": EPOCHS}}, 2), lambda data: zipped({"a/data.pkl": data})),
+        lambda path: values_of(benchmarks.open_benchmark(path, "transnas101_micro")),
+        has_checksum=True,
+    ),
+    "DARTS strings": Reader(
+        "darts.txt",
+        [Layer(f"{DARTS}\n{COMPACT}\n".encode())],
+        lambda path: select_archs(darts.space(), str(path)).tolist(),
+    ),
     "architecture strings": Reader(
         "archs.txt",
         [Layer("\n".join(NAMES).encode())],
