@@ -29,8 +29,7 @@ def nasbench_macro_name(path):
 
 
 def nats_size_name(path):
-    step, module = path[0].replace("block", "cell"), path[1]
-    return f"{step}/{module}" if path[0].startswith("block") else step.replace("_", "/")
+    return path[0].replace("block", "cell").replace("_", "/", 1)
 
 
 def transnas_name(path):

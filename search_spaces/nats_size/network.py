@@ -6,8 +6,8 @@ activation. The cell is that of
 |nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|
 
 whose edges out of its input change the width; its skip does so by a 1x1 convolution and a norm without activation, and
-is the identity where the width stays. Every edge is a block of its own, so that networks share its programs by the two
-widths. Axes: N batch, H W C.
+is the identity where the width stays. Activations, convolutions and norms are blocks of their own: only convolutions
+depend on two widths, and theirs are small programs. Axes: N batch, H W C.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ import jax
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
 from zsnas_jax.nn.layers import avg_pool_2x2
-from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, PoolDense
+from zsnas_jax.nn.modules import Activate, Add, Block, Conv, NormOnly, PoolDense
 from zsnas_jax.nn.probes import LayerOutput
 
 WIDTHS = tuple(range(8, 72, 8))
@@ -29,20 +29,8 @@ CELLS, BLOCKS = (0, 2, 4), (1, 3)
 """The layers that are cells, and those that are residual blocks."""
 
 
-class ConvNorm(Block):
-    """Convolution and norm. float[N, H, W, C] to float[N, H, W, channels]."""
-
-    channels: int
-    size: int = 1
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies it."""
-        return self.norm()(self.conv("conv", self.channels, self.size)(x))
-
-
-class CellOutput(Block):
-    """A cell's last node: the sum of what its edges give, float[N, H, W, C] each."""
+class Output(Block):
+    """The end of a layer: the sum of what its edges give, float[N, H, W, C] each."""
 
     @nn.compact
     def __call__(self, *edges: jax.Array) -> jax.Array:
@@ -50,20 +38,13 @@ class CellOutput(Block):
         return LayerOutput(name="output")(sum(edges[1:], start=edges[0]))
 
 
-class ResidualBlock(Block):
-    """Halves the picture: float[N, H, W, C] to float[N, H / 2, W / 2, channels]; H and W are even.
-
-    Two of activation, 3x3 convolution and norm, the first at stride 2, beside an average pool and a 1x1 convolution.
-    """
-
-    channels: int
+class HalfPool(Block):
+    """2x2 average pooling: float[N, H, W, C] to float[N, H / 2, W / 2, C]; H and W are even."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
-        y = self.norm("norm_a")(self.conv("conv_a", self.channels, 3, 2)(self.activate(x, "site_a")))
-        y = self.norm("norm_b")(self.conv("conv_b", self.channels, 3)(self.activate(y, "site_b")))
-        return LayerOutput(name="output")(self.conv("downsample", self.channels)(avg_pool_2x2(x)) + y)
+        return avg_pool_2x2(x)
 
 
 class NormActivate(Block):
@@ -75,27 +56,50 @@ class NormActivate(Block):
         return LayerOutput(name="output")(self.activate(self.norm()(x)))
 
 
+def _conv_norm(name: str, channels: int, size: int, read: str, write: str, own: Mapping[str, Any]) -> Iterator[Step]:
+    """Convolution and norm."""
+    yield Step(name, Conv(channels, size, **own), (read,), (write,))
+    yield Step(f"{name}_norm", NormOnly(**own), (write,), (write,))
+
+
+def _edge(name: str, channels: int, read: str, write: str, own: Mapping[str, Any], stride: int = 1) -> Iterator[Step]:
+    """Activation, 3x3 convolution, norm."""
+    yield Step(f"{name}_site", Activate(**own), (read,), (write,))
+    yield Step(name, Conv(channels, 3, stride, **own), (write,), (write,))
+    yield Step(f"{name}_norm", NormOnly(**own), (write,), (write,))
+
+
 def _cell(layer: int, inputs: int, channels: int, own: Mapping[str, Any]) -> Iterator[Step]:
     """The edges of a cell, in the order of its string; its input and its output are "x"."""
-    conv, name = ActivateConvNorm(channels, 3, **own), f"cell{layer}"
-    yield Step(f"{name}_edge0", conv, ("x",), ("node1",))
-    yield Step(f"{name}_edge1", conv, ("x",), ("a",))
-    yield Step(f"{name}_edge2", conv, ("node1",), ("b",))
+    name = f"cell{layer}"
+    yield from _edge(f"{name}_edge0", channels, "x", "node1", own)
+    yield from _edge(f"{name}_edge1", channels, "x", "a", own)
+    yield from _edge(f"{name}_edge2", channels, "node1", "b", own)
     yield Step(f"{name}_node2", Add(**own), ("a", "b"), ("node2",))
     if inputs != channels:
-        yield Step(f"{name}_edge3", ConvNorm(channels, **own))
-    yield Step(f"{name}_edge4", conv, ("node1",), ("a",))
-    yield Step(f"{name}_edge5", conv, ("node2",), ("b",))
-    yield Step(f"{name}_node3", CellOutput(**own), ("x", "a", "b"))
+        yield from _conv_norm(f"{name}_edge3", channels, 1, "x", "x", own)
+    yield from _edge(f"{name}_edge4", channels, "node1", "a", own)
+    yield from _edge(f"{name}_edge5", channels, "node2", "b", own)
+    yield Step(f"{name}_node3", Output(**own), ("x", "a", "b"))
+
+
+def _residual_block(layer: int, channels: int, own: Mapping[str, Any]) -> Iterator[Step]:
+    """Two of activation, 3x3 convolution and norm, the first at stride 2, beside a pool and a 1x1 convolution."""
+    name = f"block{layer}"
+    yield from _edge(f"{name}_conv_a", channels, "x", "y", own, stride=2)
+    yield from _edge(f"{name}_conv_b", channels, "y", "y", own)
+    yield Step(f"{name}_pool", HalfPool(**own))
+    yield Step(f"{name}_downsample", Conv(channels, **own))
+    yield Step(f"{name}_output", Output(**own), ("x", "y"))
 
 
 def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
     """The blocks of a network, of its five genes; `own` are the fields that all blocks have."""
     widths = [WIDTHS[gene] for gene in arch]
-    found, width = [Step("stem", ConvNorm(widths[0], 3, **own))], widths[0]
+    found, width = [*_conv_norm("stem", widths[0], 3, "x", "x", own)], widths[0]
     for layer, channels in enumerate(widths):
         if layer in BLOCKS:
-            found.append(Step(f"block{layer}", ResidualBlock(channels, **own)))
+            found += _residual_block(layer, channels, own)
         else:
             found += _cell(layer, width, channels, own)
         width = channels

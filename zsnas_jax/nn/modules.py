@@ -130,6 +130,24 @@ class Block(nn.Module, kw_only=True):
         return self.options.activate(Site(name=name)(x))
 
 
+class Activate(Block):
+    """An activation. float[N, ...] to the same."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        return self.activate(x)
+
+
+class NormOnly(Block):
+    """A norm. float[N, ..., C] to the same."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies it."""
+        return self.norm()(x)
+
+
 class ActivateConvNorm(Block):
     """Activation, convolution, norm: the operation of cells. float[N, H, W, C] to float[N, H / s, W / s, channels]."""
 
