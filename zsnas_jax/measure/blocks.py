@@ -248,24 +248,52 @@ def _network(
     )
 
 
-def run_forward(
-    block: nn.Module, asked: Asked, weights: Mapping[Path, Weight], params: Any, reads: Sequence[Any], key: Any
-) -> tuple[Any, dict[str, list[Observation]]]:
-    """What the block returns, and observations by name.
+def _looks(asked: Asked) -> Observers:
+    """What a way forward looks at.
 
     The names are "features", "log_scale", and, of the sites, "statistic" with the place in `asked`, and "place", for
-    `places_of`, if anything is asked of them. Values of tiles have no axis of positions.
+    `places_of`, if anything is asked of them.
     """
     named: dict[str, Callable[..., Any]] = {f"statistic{i}": own for i, own in enumerate(asked.statistics)}
     named |= {"place": lambda x: Shape(x.shape)} if named or asked.gradients else {}
-    look: Observers = {**({Site: named} if named else {}), **(WHOLE_FEATURES if asked.features else {})}
+    return {**({Site: named} if named else {}), **(WHOLE_FEATURES if asked.features else {})}
+
+
+def run_forward(
+    block: nn.Module, asked: Asked, weights: Mapping[Path, Weight], params: Any, reads: Sequence[Any], key: Any
+) -> tuple[Any, dict[str, list[Observation]]]:
+    """What the block returns, and observations by name, see `_looks`. Values of tiles have no axis of positions."""
     with jax.default_matmul_precision("highest"):
         network = _network(block, asked, weights, params, reads, key)
-        seen = forward(network, reads[0], observe=look, rescale=asked.rescale)
+        seen = forward(network, reads[0], observe=_looks(asked), rescale=asked.rescale)
     if not asked.in_parts:
         return seen.logits, seen.observed
     alone = lambda o: dataclasses.replace(o, value=jax.tree.map(lambda leaf: leaf[0], o.value))
     return seen.logits, {name: list(map(alone, observations)) for name, observations in seen.observed.items()}
+
+
+def run_and_keep(
+    block: nn.Module,
+    asked: Asked,
+    weights: Mapping[Path, Weight],
+    sites: Sequence[SitePlace],
+    with_reads: bool,
+    params: Any,
+    reads: Sequence[Any],
+    key: Any,
+) -> tuple[Any, dict[str, list[Observation]], Any]:
+    """As `run_forward` of a whole block; the third is what `pull_back` takes, and keeps what that needs."""
+    network, dtype = _network(block, asked, weights, params, reads, key), jax.tree.leaves(reads)[0].dtype
+    inputs, run = _differentiable(network, asked, sites, with_reads, params, reads, dtype, _looks(asked))
+    with jax.default_matmul_precision("highest"):
+        output, pull, observed = jax.vjp(run, inputs, has_aux=True)
+    return output, observed, pull
+
+
+def pull_back(asked: Asked, weights: Mapping[Path, Weight], params: Any, pull: Any, gradient: Any) -> Back:
+    """The way back from a gradient of what the block returned."""
+    with jax.default_matmul_precision("highest"):
+        return _back(asked, weights, params, pull(gradient)[0])
 
 
 def places_of(observed: Mapping[str, list[Observation]]) -> tuple[SitePlace, ...]:
@@ -285,8 +313,24 @@ def run_backward(
     key: Any,
 ) -> Back:
     """The way back, after the way forward is run again; what is not asked for is not differentiated by."""
-    network = _network(block, asked, weights, params, reads, key)
-    dtype = jax.tree.leaves(gradient)[0].dtype
+    network, dtype = _network(block, asked, weights, params, reads, key), jax.tree.leaves(gradient)[0].dtype
+    inputs, run = _differentiable(network, asked, sites, with_reads, params, reads, dtype, {})
+    with jax.default_matmul_precision("highest"):
+        found = jax.vjp(run, inputs, has_aux=True)[1](gradient)[0] if inputs else {}
+        return _back(asked, weights, params, found)
+
+
+def _differentiable(
+    network: Network,
+    asked: Asked,
+    sites: Sequence[SitePlace],
+    with_reads: bool,
+    params: Any,
+    reads: Sequence[Any],
+    dtype: Any,
+    look: Observers,
+) -> tuple[dict[str, Any], Callable[[dict[str, Any]], tuple[Any, Any]]]:
+    """(what a block is differentiated by, the function of it to what the block returns, and observations)."""
     square = lambda site: jnp.zeros((*site.lifted, site.shape[0], site.shape[0]), dtype)
     slot = lambda site: Moments(square(site), jnp.zeros(site.shape[0], dtype)) if asked.in_parts else square(site)
     inputs: dict[str, Any] = {"reads": tuple(reads)} if with_reads else {}
@@ -294,20 +338,23 @@ def run_backward(
     inputs |= {"fisher": fisher_slots(network)} if asked.fisher else {}
     inputs |= {"params": params} if asked.kernel_gradients else {}
 
-    def run(inputs: dict[str, Any]) -> Any:
+    def run(inputs: dict[str, Any]) -> tuple[Any, Any]:
         entering, slots = inputs.get("reads", reads), inputs.get("slots", {})
         own = {} if asked.in_parts else {(*path, "gradients"): slot for path, slot in slots.items()}
-        tree = unflatten_dict({**own, **inputs.get("fisher", {})})
-        taps = nn.intercept_methods(_tapping(slots)) if asked.in_parts else contextlib.nullcontext()
         called = network._replace(args=tuple(entering[1:]))
-        with taps:
-            seen = forward(called, entering[0], params=inputs.get("params", params), slots=tree, rescale=asked.rescale)
-        return seen.logits
+        seen_by: dict[str, Any] = {"slots": unflatten_dict({**own, **inputs.get("fisher", {})})}
+        seen_by |= {"params": inputs.get("params", params), "observe": look, "rescale": asked.rescale}
+        with nn.intercept_methods(_tapping(slots)) if asked.in_parts else contextlib.nullcontext():
+            seen = forward(called, entering[0], **seen_by)
+        return seen.logits, seen.observed
 
-    with jax.default_matmul_precision("highest"):
-        found = jax.vjp(run, inputs)[1](gradient)[0] if inputs else {}
-        slopes = found.get("params")
-        entries = [kernel_entries(weights, wanted, params, slopes, asker) for wanted, asker in asked.kernel_sums]
+    return inputs, run
+
+
+def _back(asked: Asked, weights: Mapping[Path, Weight], params: Any, found: dict[str, Any]) -> Back:
+    """What gradients of the inputs of `_differentiable` come to."""
+    slopes = found.get("params")
+    entries = [kernel_entries(weights, wanted, params, slopes, asker) for wanted, asker in asked.kernel_sums]
     fisher = sum(leaf.sum() for leaf in found["fisher"].values()) if asked.fisher else None
     return Back(found.get("reads"), found.get("slots", {}), fisher, slopes, tuple(entries))
 

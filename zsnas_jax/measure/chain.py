@@ -21,7 +21,7 @@ import numpy as np
 from zsnas_jax.base import Arch, KernelSum, Path, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.measure import tiles
-from zsnas_jax.measure.blocks import Alone, Asked, Step, moments, places_of, run_backward, run_forward
+from zsnas_jax.measure.blocks import Alone, Asked, Step, moments, places_of, pull_back, run_and_keep, run_forward
 from zsnas_jax.measure.measurements import (
     Measurements,
     check_needs,
@@ -143,12 +143,19 @@ def _noise(initializer: Initializer, key: jax.Array, size: int) -> jax.Array:
 
 
 class _Whole:
-    """Runs blocks whole; its arguments are as those of `zsnas_jax.measure.tiles.Tiles`."""
+    """Runs blocks whole; arguments as of `zsnas_jax.measure.tiles.Tiles`, and whether a way back follows."""
 
     def __init__(
-        self, programs: Programs, tape: Tape, asked: Asked, found: Sums, weights: Mapping[Path, Weight]
+        self,
+        programs: Programs,
+        tape: Tape,
+        asked: Asked,
+        found: Sums,
+        weights: Mapping[Path, Weight],
+        goes_back: bool,
     ) -> None:
         self._programs, self._tape, self._asked, self._found = programs, tape, asked, found
+        self._goes_back = goes_back
         self._weights: dict[str, dict[Path, Weight]] = {}
         for path, weight in weights.items():
             self._weights.setdefault(path[0], {})[path[1:]] = weight
@@ -164,23 +171,30 @@ class _Whole:
             params, weights = {step.name: params}, {(*top, *path): weight for path, weight in weights.items()}
             top = ()
         asked, arrays = self._asked._replace(options=options), tuple(read.array for read in reads)
+        is_needed = not all(read.is_constant for read in reads)
+        goes_back = self._goes_back and (is_needed or asked.is_differentiated)
+        case, arguments, kept = (block, asked), (params, arrays, key), None
         run = functools.partial(run_forward, block, asked, weights)
-        output, observed = programs.compiled(run, ("block", block, asked), params, arrays, key)(params, arrays, key)
+        if goes_back:
+            # What the way back needs is kept, rather than the way forward run again.
+            found = programs.shapes(run, case, *arguments)[1] if asked.gradients else {}
+            keep = functools.partial(run_and_keep, block, asked, weights, places_of(found), is_needed)
+            output, observed, kept = programs.compiled(keep, ("kept", *case, is_needed), *arguments)(*arguments)
+        else:
+            output, observed = programs.compiled(run, ("block", *case), *arguments)(*arguments)
         sites = places_of(observed)
         self._found.places |= {(*top, *site.path): site for site in sites}
         for statistic, observations in observed.items():
             own = [dataclasses.replace(seen, path=(*top, *seen.path)) for seen in observations]
             self._found.observed.setdefault(statistic, []).extend(own)
-        is_needed = not all(read.is_constant for read in reads)
         kernel_sums = tuple(wanted for wanted, _ in asked.kernel_sums)
 
         def pull(gradients: list[Any], found: Sums) -> Sequence[Any] | None:
-            if not (is_needed or asked.is_differentiated):
+            if not goes_back:
                 return None
             leaving = gradients[0] if len(step.writes) == 1 else tuple(gradients)
-            back = functools.partial(run_backward, block, asked, weights, sites, is_needed)
-            case, arguments = ("block back", block, asked, is_needed), (params, arrays, leaving, key)
-            result = programs.compiled(back, case, *arguments)(*arguments)
+            back, entering = functools.partial(pull_back, asked, weights), (params, kept, leaving)
+            result = programs.compiled(back, ("back", *case, is_needed), *entering)(*entering)
             in_a_row = lambda matrix: np.asarray(matrix).reshape(-1, *matrix.shape[-2:])
             found.gradients |= {(*top, *path): in_a_row(matrix) for path, matrix in result.sites.items()}
             found.fisher += [] if result.fisher is None else [result.fisher]
@@ -254,7 +268,8 @@ def measure_chain(
         kernel_sums=tuple(kernel_sums.items()) if "kernel_gradients" in needs else (),
     )
     of_image = needs & {"jacobian", "own_jacobian"}
-    way = _Way(programs, steps, network, asked, additive, with_image=bool(of_image))
+    goes_back = bool(of_image or needs & _WITH_LOSS)
+    way = _Way(programs, steps, network, asked, additive, with_image=bool(of_image), goes_back=goes_back)
     if not (needs & (_WITH_LOSS | {"activations", "features"}) or of_image or observe):
         sums = {wanted: way.sum_kernels(wanted, asker) for wanted, asker in kernel_sums.items()}
         return Measurements(network, kernel_sums=sums)
@@ -315,17 +330,18 @@ class _Way:
         asked: Asked,
         additive: Sequence[Callable[..., Any]],
         with_image: bool,
+        goes_back: bool,
     ) -> None:
         self.found = Sums()
         self._programs, self._steps, self._network, self._asked = programs, steps, network, asked
-        self._tape = Tape(programs)
+        self._tape, self._goes_back = Tape(programs), goes_back
         self._image, self._logits = Value(network.batch.image, is_constant=not with_image), Value(None)
         self._in_tiles = tiles.serves(steps, asked, additive)
 
     def run(self) -> Any:
         """The logits, in numpy."""
         network, values = self._network, dict[str, Any](x=self._image)
-        whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights)
+        whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights, self._goes_back)
         tiled = tiles.Tiles(self._programs, self._tape, self._asked, self.found)
         for step, options in zip(self._steps, _options_by_step(network, self._steps), strict=True):
             params, reads = network.params.get(step.name, {}), [values[name] for name in step.reads]
