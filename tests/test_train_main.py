@@ -171,7 +171,7 @@ def test_darts_is_trained_at_a_size_that_is_told(folder):
     assert code == 0, err
     assert re.search("size +channels 2, layers 1\n", out)
     report = json.loads((folder / "darts" / "report.json").read_text())
-    assert report["settings"]["size"] == {"channels": 2, "layers": 1, "imagenet": False}
+    assert report["settings"]["size"] == {"channels": 2, "layers": 1, "imagenet": False, "with_stem": True}
     assert report["settings"]["recipe"]["drop_path"] == 0.2
     _, variables = training.load(folder / "darts")
     assert "auxiliary" not in variables["params"]["network"]

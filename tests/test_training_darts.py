@@ -139,7 +139,10 @@ def test_a_recipe_and_a_network_that_do_not_agree_are_refused():
 
 def test_the_size_of_networks_is_chosen():
     space = search_spaces.make_space("darts_s2", {"channels": 36, "layers": 20})
-    assert space.size == {"channels": 36, "layers": 20, "imagenet": False} and space.source == "C 36, L 20"
+    assert (
+        space.size == {"channels": 36, "layers": 20, "imagenet": False, "with_stem": True}
+        and space.source == "C 36, L 20"
+    )
     assert space.num_params(darts.NAMED["DARTS_V2"], 10) == 3_349_342
     large = search_spaces.make_space("darts", {"imagenet": True}).with_size(channels=48, layers=14)
     assert large.num_params(darts.NAMED["DARTS_V2"], 1000) == 4_718_752

@@ -31,6 +31,8 @@ TRUTH = Subject("Trained accuracy")
 RUN = Subject("The run and its results")
 
 NUM_DEVICES = Range(0, 128)
+_SIZES = ("channels", "layers", "imagenet", "with_stem")
+"""Flags that say the size of networks, where a space lets one choose it."""
 _SIZE = Range(0.0, 1e18, without=(0,))
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
 _LARGE_SPACES = ("nasbench101",)  # one network keeps all cores busy, and two would take 7.6 GiB instead of 4.5
@@ -71,6 +73,11 @@ def define_run_flags() -> None:
 def define_network_flags(dataset: str) -> None:
     """The flags that say what is scored or trained, on what by default."""
     NETWORK.path("space", "nasbench201", f"Search space: {', '.join(SPACES)}, or PATH.py:NAME, one of your own.")
+    says = "of spaces that let one choose it, as DARTS; default the space's."
+    NETWORK.whole("channels", None, f"C, the width of a network's first cell, {says}", Range(1, 1024))
+    NETWORK.whole("layers", None, f"L, the cells of a network, {says}", Range(1, 256))
+    NETWORK.switch("imagenet", None, f"Stems of ImageNet, which make a picture eight times smaller, {says}")
+    NETWORK.switch("with_stem", None, f"Whether a stem stands before the cells, {says}")
     NETWORK.choice("init", "kaiming_uniform", "Initialisation.", INITIALIZERS)
     DATA.path("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
     DATA.whole("num_classes", None, "Width of the logits; default that of the data set.", Range(2, 22_000))
@@ -185,13 +192,23 @@ def num_together() -> int:
     return count
 
 
+def sized_space() -> SearchSpace:
+    """The space of --space, with networks of the size that flags say.
+
+    Raises:
+        ValueError: as `zsnas_jax.search_spaces.make_space`.
+    """
+    given = {name: FLAGS[name].value for name in _SIZES if FLAGS[name].value is not None}
+    return search_spaces.make_space(FLAGS.space, given)
+
+
 def search_space() -> SearchSpace:
-    """The space of --space, under --task.
+    """The space of --space, with networks of the size that flags say, under --task.
 
     Raises:
         ValueError: as `zsnas_jax.search_spaces.make_space` and `zsnas_jax.tasks.with_task`.
     """
-    return tasks.with_task(search_spaces.make_space(FLAGS.space), FLAGS.task)
+    return tasks.with_task(sized_space(), FLAGS.task)
 
 
 def pictures(space: SearchSpace) -> PictureSource:

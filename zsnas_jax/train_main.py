@@ -22,7 +22,7 @@ from absl import flags as absl_flags
 import jax
 import numpy as np
 
-from zsnas_jax import datasets, flags, search_spaces, training
+from zsnas_jax import datasets, flags, training
 from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
@@ -47,8 +47,6 @@ _RECIPE_OF = {
 _USUAL_SIZE = 224
 TRAINING = Subject("Training")
 RECIPE = Subject("In the place of what the recipe says")
-SIZE = ("channels", "layers", "imagenet")
-"""Flags that say the size of networks, where a space lets one choose it."""
 _MOST_STEPS, _MOST_EPOCHS = 2**31 - 1, 100_000
 _MAX_REPORT = 1 << 28  # bytes
 _SHARE, _WEIGHT = Range(0, 1, without=(1,)), Range(0, 1e6)
@@ -81,10 +79,6 @@ def define_flags() -> None:
         "arch", None, "What to train: a string, a published index, or the report.json of a search, of which the best."
     )
     flags.define_network_flags("cifar10")
-    says = "of spaces that let one choose it, as DARTS; default the space's."
-    flags.NETWORK.whole("channels", None, f"C, the width of a network's first cell, {says}", Range(1, 1024))
-    flags.NETWORK.whole("layers", None, f"L, the cells of a network, {says}", Range(1, 256))
-    flags.NETWORK.switch("imagenet", None, f"Stems of ImageNet, which make a picture eight times smaller, {says}")
     flags.DATA.whole(
         "image_size", None, "Pixels along a side; default the data set's, 224 where they differ.", Range(1, 1024)
     )
@@ -146,12 +140,6 @@ def _recipe(space: SearchSpace) -> Recipe:
     if "augmentations" in given:
         given["augmentations"] = tuple(name for name in given["augmentations"] if name)
     return dataclasses.replace(training.find_recipe(name_recipe(space, FLAGS.recipe)), **given)
-
-
-def _space() -> SearchSpace:
-    """The space of --space, with networks of the size that flags say."""
-    given = {name: FLAGS[name].value for name in SIZE if FLAGS[name].value is not None}
-    return search_spaces.make_space(FLAGS.space, given)
 
 
 def name_recipe(space: SearchSpace, asked: str | None) -> str:
@@ -222,7 +210,7 @@ def _model(space: SearchSpace, arch: Arch, recipe: Recipe, data: Data) -> tuple[
 def main() -> None:
     """Reads the flags, trains, writes the results."""
     flags.configure(most_cpu_devices=1)
-    space = _space()
+    space = flags.sized_space()
     arch, recipe = _arch(space), _recipe(space)
     data = _data(datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.num_classes))
     _check_length(recipe, data)

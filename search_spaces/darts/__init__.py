@@ -101,7 +101,7 @@ def space(
         is_dispatched=False,
         static=_nested,
         chain=trace_chain(list_steps, (224, 224, 3) if imagenet else (32, 32, 3)),
-        size={"channels": channels, "layers": layers, "imagenet": imagenet},
+        size=fields,
         with_size=functools.partial(space, name, **fields),
         training_network=functools.partial(make_network, **fields),
         source=f"C {channels}, L {layers}{stem}",
