@@ -1,0 +1,56 @@
+"""The page of what proxies are worth on each space, from folders as score_main leaves them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from projects.spaces import report_main
+from zsnas_jax.search_spaces import nasbench_macro
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six strings, two of which are one network; a score that is the accuracy, one that is undefined, the controls."""
+    archs = ["00000000", "00010000", "00001000", "22222222", "12000000", "10200000"]
+    accuracy = [0.5, 0.6, 0.6, 0.9, 0.8, 0.7]
+    scores = {"wrcor": accuracy, "jaccor": [-np.inf] * 6}
+    scores |= {name: [1.0, 2, 2, 3, 5, 4] for name in ("params", "flops", "num_sites")}
+    with open(tmp_path / "scores.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "arch", *scores, "accuracy"])
+        for i, arch in enumerate(archs):
+            writer.writerow([i, arch, *(own[i] for own in scores.values()), accuracy[i]])
+    settings = {"space": "nasbench_macro", "dataset": "cifar10.npz", "batch_size": 4, "seed": 0, "num_classes": 10}
+    report = {
+        "settings": settings | {"init": "kaiming_uniform"},
+        "benchmark": {"column": "cifar10_test_50_mean", "name": "macro.csv"},
+        "run": {"num_compilations": 3},
+        "proxies": {name: {} for name in scores},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    return tmp_path
+
+
+def test_a_section_compares_different_networks_beside_their_controls(folder):
+    text = report_main.section(folder)
+    assert text[0] == "## nasbench_macro"
+    assert "6 architectures, 5 different networks, which are compared" in text[2]
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text if line.startswith("| ")}
+    assert rows["wrcor"][1].startswith("1.000 [") and rows["wrcor"][-1] == " |"
+    assert rows["jaccor"][1] == "-" and rows["jaccor"][4] == "5"
+    assert rows["params"][-1] == "control |" and rows["num_convolutions"][-1] == "control |"
+
+
+def test_equal_networks_are_one(folder):
+    scored = report_main.distinct(report_main.read(folder))
+    keys = [nasbench_macro.isomorphism_key(nasbench_macro.decode(arch)) for arch in scored.archs]
+    assert len(keys) == len(set(keys)) == 5 and len(scored.accuracy) == len(scored.scores["wrcor"]) == 5
+
+
+def test_a_run_without_a_benchmark_is_refused(folder):
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(report | {"benchmark": None}))
+    with pytest.raises(ValueError, match="was scored without a benchmark"):
+        report_main.read(folder)
