@@ -108,11 +108,12 @@ def check(name, entry, names):
         np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=own)
 
 
+QUICK = ("nasbench_macro", "nats_size", "transnas101_macro")
 FORWARD = ("acor", "naswot", "swap", "params", "flops")
 EVERY = (*NAMES, "params", "flops", "synflow", "swap")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [own if own in QUICK else pytest.param(own, marks=pytest.mark.slow) for own in CASES])
 def test_golden_values_of_a_pass_forward(name):
     check(name, entries(name)[0], FORWARD)
 

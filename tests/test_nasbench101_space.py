@@ -120,6 +120,7 @@ def test_isomorphic_cells_have_one_row(arch, order):
         assert SPACE.to_index(other) == index and SPACE.isomorphism_key(other) == SPACE.isomorphism_key(arch)
 
 
+@pytest.mark.slow
 def test_traced_functions_equal_numpy():
     archs = drawn()
     archs = np.concatenate([archs, 1 - archs[:50] % 2])  # and some that are not valid

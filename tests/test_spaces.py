@@ -8,7 +8,14 @@ from zsnas_jax import search_spaces
 from zsnas_jax.nn.options import has_layer_options
 from zsnas_jax.reports import drawing
 
-every_space = pytest.mark.parametrize("name", search_spaces.SPACES)
+ALIKE = ("darts_s2", "darts_s3", "darts_s4", "proxylessnas")  # as others, with other choices or widths
+
+
+def marked(names):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in names]
+
+
+every_space = pytest.mark.parametrize("name", marked(search_spaces.SPACES))
 CHAINED = [name for name, make in search_spaces.SPACES.items() if make().chain is not None]
 
 
@@ -45,7 +52,7 @@ def test_what_is_said_of_a_space_can_be_asked(name, tmp_path):
         assert drawing.draw(tmp_path / "arch.png", space, arch) and (tmp_path / "arch.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", CHAINED)
+@pytest.mark.parametrize("name", marked(CHAINED))
 def test_every_block_of_a_chain_takes_options(name):
     """Or a norm or an activation that a block has no use for would be refused."""
     space = search_spaces.make_space(name)

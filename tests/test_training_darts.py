@@ -109,6 +109,7 @@ def test_without_its_extras_the_network_in_training_is_the_plain_one():
     assert sizes[0] == sizes[1] and sizes[0][0] == SPACE.num_params(ARCH, 4)
 
 
+@pytest.mark.slow
 def test_training_moves_the_auxiliary_head_and_loading_leaves_it_away(tmp_path):
     images = np.asarray(pictures(8))
     examples = Examples(8, lambda i: (images[i], i % 4))
