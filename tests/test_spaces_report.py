@@ -8,6 +8,7 @@ import pytest
 
 from projects.spaces import report_main
 from zsnas_jax.search_spaces import nasbench_macro
+from zsnas_jax.storage import files
 
 
 @pytest.fixture
@@ -19,13 +20,19 @@ def folder(tmp_path):
     scores |= {name: [1.0, 2, 2, 3, 5, 4] for name in ("params", "flops", "num_sites")}
     with open(tmp_path / "scores.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["index", "arch", *scores, "accuracy"])
+        writer.writerow(["index", "arch", *scores])
         for i, arch in enumerate(archs):
-            writer.writerow([i, arch, *(own[i] for own in scores.values()), accuracy[i]])
+            writer.writerow([i, arch, *(own[i] for own in scores.values())])
+    trained = [f"{arch},[],{100 * own}\n" for arch, own in zip(archs, accuracy, strict=True)]
+    (tmp_path / "macro.csv").write_text("".join(["arch,test_acc,mean_acc\n", *trained]))
     settings = {"space": "nasbench_macro", "dataset": "cifar10.npz", "batch_size": 4, "seed": 0, "num_classes": 10}
     report = {
         "settings": settings | {"init": "kaiming_uniform"},
-        "benchmark": {"column": "cifar10_test_50_mean", "name": "macro.csv"},
+        "benchmark": {
+            "column": "cifar10_test_50_mean",
+            "name": "macro.csv",
+            "sha256": files.sha256(tmp_path / "macro.csv"),
+        },
         "run": {"num_compilations": 3},
         "proxies": {name: {} for name in scores},
     }
@@ -34,7 +41,7 @@ def folder(tmp_path):
 
 
 def test_a_section_compares_different_networks_beside_their_controls(folder):
-    text = report_main.section(folder)
+    text = report_main.section(folder, folder)
     assert text[0] == "## nasbench_macro"
     assert "6 architectures, 5 different networks, which are compared" in text[2]
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text if line.startswith("| ")}
@@ -44,7 +51,7 @@ def test_a_section_compares_different_networks_beside_their_controls(folder):
 
 
 def test_equal_networks_are_one(folder):
-    scored = report_main.distinct(report_main.read(folder))
+    scored = report_main.distinct(report_main.read(folder, folder))
     keys = [nasbench_macro.isomorphism_key(nasbench_macro.decode(arch)) for arch in scored.archs]
     assert len(keys) == len(set(keys)) == 5 and len(scored.accuracy) == len(scored.scores["wrcor"]) == 5
 
@@ -53,4 +60,10 @@ def test_a_run_without_a_benchmark_is_refused(folder):
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps(report | {"benchmark": None}))
     with pytest.raises(ValueError, match="was scored without a benchmark"):
-        report_main.read(folder)
+        report_main.read(folder, folder)
+
+
+def test_another_table_of_the_name_is_refused(folder):
+    (folder / "macro.csv").write_text("arch,test_acc,mean_acc\n00000000,[],50\n")
+    with pytest.raises(ValueError, match="is not the table that"):
+        report_main.read(folder, folder)

@@ -1,6 +1,6 @@
 """One page of what proxies are worth on each convolutional space, from folders that score_main left.
 
-    python -m projects.spaces.report_main --folders=results/spaces/* --out=benchmarks/spaces
+    python -m projects.spaces.report_main --folders=results/spaces/a,results/spaces/b --tables=tables
 
 Of each folder: its space and task, the pictures, the architectures, then a row a proxy: Spearman's rho and Kendall's
 tau with 95 % bootstrap intervals, the mean accuracy of its ten best, the printed rho, and the controls (params, flops,
@@ -16,12 +16,13 @@ from absl import app, flags
 import numpy as np
 
 from projects.spaces.published import SUITE_ZERO
-from zsnas_jax import search_spaces
+from zsnas_jax import benchmarks, search_spaces
 from zsnas_jax.reports import metrics
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
+flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
 flags.DEFINE_string("out", "benchmarks/spaces", "Folder of RESULTS.md.")
 
 CONTROLS = ("params", "flops", "num_sites")
@@ -37,11 +38,11 @@ class Scored(NamedTuple):
     accuracy: np.ndarray
 
 
-def read(folder: pathlib.Path) -> Scored:
-    """Reads report.json and scores.csv.
+def read(folder: pathlib.Path, tables: pathlib.Path) -> Scored:
+    """Reads report.json and scores.csv, and the accuracies from the table.
 
     Raises:
-        ValueError: if the run had no table of trained accuracy.
+        ValueError: if the run had no table of trained accuracy, or another one of its name.
     """
     report = json.loads((folder / "report.json").read_text())
     if not report["benchmark"]:
@@ -49,8 +50,13 @@ def read(folder: pathlib.Path) -> Scored:
     with open(folder / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     scores = {name: np.array([float(row[name]) for row in rows]) for name in report["proxies"]}
-    accuracy = np.array([float(row["accuracy"]) for row in rows])
-    return Scored(report, [row["arch"] for row in rows], scores, accuracy)
+    archs, truth = [row["arch"] for row in rows], report["benchmark"]
+    space = search_spaces.make_space(report["settings"]["space"])
+    benchmark = benchmarks.open_benchmark(tables / truth["name"], space.name)
+    if benchmark.checksum != truth["sha256"]:
+        raise ValueError(f"{tables / truth['name']} is not the table that {folder} was held against")
+    accuracy = benchmark.lookup(truth["column"], benchmark.rows_of(space, [space.decode(arch) for arch in archs]))
+    return Scored(report, archs, scores, np.asarray(accuracy, float))
 
 
 def with_convolutions(scored: Scored) -> Scored:
@@ -105,15 +111,16 @@ def _text(found: metrics.Interval) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def section(folder: pathlib.Path) -> list[str]:
+def section(folder: pathlib.Path, tables: pathlib.Path) -> list[str]:
     """What is said of a folder."""
-    scored = distinct(whole := read(folder))
+    scored = distinct(whole := read(folder, tables))
     settings, truth, run = (whole.report[key] for key in ("settings", "benchmark", "run"))
     task = f", task {settings['task']} (targets: {settings['targets']})" if "task" in settings else ""
     count, all_of_them = len(scored.archs), len(whole.archs)
     same = f", {count} different networks, which are compared" if count < all_of_them else ""
+    size = f", {settings['space_source']}" if "space_source" in settings else ""
     return [
-        f"## {settings['space']}{task}",
+        f"## {settings['space']}{size}{task}",
         "",
         f"{all_of_them} architectures{same}; pictures {pathlib.Path(settings['dataset']).name}, batch "
         f"{settings['batch_size']}, seed {settings['seed']}, {settings['init']}; {settings['num_classes']} outputs. "
@@ -138,7 +145,7 @@ def main(_: list[str]) -> None:
     """Reads the folders, writes the page."""
     lines = [HEAD]
     for folder in FLAGS.folders:
-        lines += section(pathlib.Path(folder))
+        lines += section(pathlib.Path(folder), pathlib.Path(FLAGS.tables))
     out = pathlib.Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
     with files.replacing(out / "RESULTS.md") as temporary:
