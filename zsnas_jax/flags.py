@@ -20,7 +20,7 @@ from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.nn.options import ACTIVATIONS, NORMS, LayerOptions
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
 from zsnas_jax.scoring import PROGRAMS
-from zsnas_jax.search_spaces import SPACES
+from zsnas_jax.search_spaces import SPACES, transnas101
 
 FLAGS = flags.FLAGS
 
@@ -87,7 +87,7 @@ def define_network_flags(dataset: str) -> None:
 def define_scoring_flags() -> None:
     """The flags that say what is scored, how, and on what."""
     define_network_flags("noise")
-    NETWORK.text("task", None, "What networks are asked for, of spaces that have several tasks; default their first.")
+    NETWORK.text("task", None, f"What networks are asked for; of transnas101: {', '.join(transnas101.HEADS)}.")
     NETWORK.choice("norm", "bn", "In the place of batch norm; ln is NCD's NIR.", NORMS)
     NETWORK.real(
         "mask_rate", 0.0, "Share of what enters a convolution that is masked: NCD's SAM.", Range(0, 1, without=(1,))
