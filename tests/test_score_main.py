@@ -201,6 +201,14 @@ BAD = [
     ),
     (["--candidates_per_step=-2"], "flag --candidates_per_step=-2: allowed are whole numbers from 1 to 1,024"),
     (["--out=small.npz"], "cannot make the results folder small.npz: File exists"),
+    (["--task=jigsaw"], "task 'jigsaw': space nasbench201 has no tasks to choose from"),
+    (
+        ["--space=transnas101_micro", "--task=depth"],
+        "unknown task 'depth' of space transnas101_micro: allowed are class",
+    ),
+    (["--space=transnas101_micro", "--dataset=small.npz"], "class_scene has 47 classes, the pictures have"),
+    (["--layers=3"], "layers is 3: networks of space nasbench201 have no such size to choose"),
+    (["--archs=benchmark", "--benchmark=none"], "archs 'benchmark': the benchmark lists none"),
 ]
 
 
