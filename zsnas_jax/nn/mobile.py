@@ -47,7 +47,7 @@ class ConvNormActivate(MobileBlock):
 
 
 class InvertedResidual(MobileBlock):
-    """Widened, filtered channel by channel, weighed, narrowed; the input is added where the shape stays.
+    """Widened, filtered channel by channel, weighed, narrowed; the input is added at stride 1 where the width stays.
 
     1x1 convolution, norm, activation; depthwise convolution, norm, activation; squeeze-excite; 1x1 convolution, norm.
     float[N, H, W, C] to float[N, H / stride, W / stride, channels].
@@ -78,7 +78,8 @@ class InvertedResidual(MobileBlock):
         if self.squeezed:
             y *= self._gate(y.mean((1, 2)))[:, None, None]
         y = self.norm("project_norm", self.epsilon)(self.conv("project", self.channels)(y))
-        return LayerOutput(name="output")(x + y if x.shape == y.shape else y)
+        is_added = self.stride == 1 and x.shape[-1] == self.channels
+        return LayerOutput(name="output")(x + y if is_added else y)
 
     @nn.nowrap
     def _gate(self, mean: jax.Array) -> jax.Array:
