@@ -19,7 +19,7 @@ import jax
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
 from zsnas_jax.nn.layers import avg_pool_2x2
-from zsnas_jax.nn.modules import Activate, Add, Block, Conv, NormOnly, PoolDense
+from zsnas_jax.nn.modules import Activate, Add, Block, Conv, LayerSum, NormOnly, PoolDense
 from zsnas_jax.nn.probes import LayerOutput
 
 WIDTHS = tuple(range(8, 72, 8))
@@ -27,15 +27,6 @@ WIDTHS = tuple(range(8, 72, 8))
 NUM_WIDTHS = 5
 CELLS, BLOCKS = (0, 2, 4), (1, 3)
 """The layers that are cells, and those that are residual blocks."""
-
-
-class Output(Block):
-    """The end of a layer: the sum of what its edges give, float[N, H, W, C] each."""
-
-    @nn.compact
-    def __call__(self, *edges: jax.Array) -> jax.Array:
-        """Adds."""
-        return LayerOutput(name="output")(sum(edges[1:], start=edges[0]))
 
 
 class HalfPool(Block):
@@ -56,17 +47,18 @@ class NormActivate(Block):
         return LayerOutput(name="output")(self.activate(self.norm()(x)))
 
 
-def _conv_norm(name: str, channels: int, size: int, read: str, write: str, own: Mapping[str, Any]) -> Iterator[Step]:
+def _conv_norm(
+    name: str, channels: int, size: int, read: str, write: str, own: Mapping[str, Any], stride: int = 1
+) -> Iterator[Step]:
     """Convolution and norm."""
-    yield Step(name, Conv(channels, size, **own), (read,), (write,))
+    yield Step(name, Conv(channels, size, stride, **own), (read,), (write,))
     yield Step(f"{name}_norm", NormOnly(**own), (write,), (write,))
 
 
 def _edge(name: str, channels: int, read: str, write: str, own: Mapping[str, Any], stride: int = 1) -> Iterator[Step]:
     """Activation, 3x3 convolution, norm."""
     yield Step(f"{name}_site", Activate(**own), (read,), (write,))
-    yield Step(name, Conv(channels, 3, stride, **own), (write,), (write,))
-    yield Step(f"{name}_norm", NormOnly(**own), (write,), (write,))
+    yield from _conv_norm(name, channels, 3, write, write, own, stride)
 
 
 def _cell(layer: int, inputs: int, channels: int, own: Mapping[str, Any]) -> Iterator[Step]:
@@ -80,7 +72,7 @@ def _cell(layer: int, inputs: int, channels: int, own: Mapping[str, Any]) -> Ite
         yield from _conv_norm(f"{name}_edge3", channels, 1, "x", "x", own)
     yield from _edge(f"{name}_edge4", channels, "node1", "a", own)
     yield from _edge(f"{name}_edge5", channels, "node2", "b", own)
-    yield Step(f"{name}_node3", Output(**own), ("x", "a", "b"))
+    yield Step(f"{name}_node3", LayerSum(**own), ("x", "a", "b"))
 
 
 def _residual_block(layer: int, channels: int, own: Mapping[str, Any]) -> Iterator[Step]:
@@ -90,7 +82,7 @@ def _residual_block(layer: int, channels: int, own: Mapping[str, Any]) -> Iterat
     yield from _edge(f"{name}_conv_b", channels, "y", "y", own)
     yield Step(f"{name}_pool", HalfPool(**own))
     yield Step(f"{name}_downsample", Conv(channels, **own))
-    yield Step(f"{name}_output", Output(**own), ("x", "y"))
+    yield Step(f"{name}_output", LayerSum(**own), ("x", "y"))
 
 
 def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
-from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce
+from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce, LayerSum
 from zsnas_jax.nn.options import with_layer_options
 from zsnas_jax.nn.probes import LayerOutput
 
@@ -73,15 +73,6 @@ class Zeros(Block):
         return jnp.zeros((*x.shape[:3], self.channels), x.dtype)
 
 
-class Output(Block):
-    """The last node of a cell: the sum of what enters it, float[N, H, W, C] each."""
-
-    @nn.compact
-    def __call__(self, *reads: jax.Array) -> jax.Array:
-        """Adds."""
-        return LayerOutput(name="output")(sum(reads[1:], start=reads[0]))
-
-
 class Residual(Block):
     """A macro block: two 3x3 convolutions behind activations, each with its norm, beside a shortcut.
 
@@ -104,16 +95,21 @@ class Residual(Block):
         return LayerOutput(name="output")(x + y)
 
 
+def cut_tiles(image: jax.Array) -> jax.Array:
+    """A picture cut into nine, row by row: float[N, 3 h, 3 w, C] to float[N, 9, h, w, C]."""
+    n, height, width, channels = image.shape
+    sides = height // TILES_PER_SIDE, width // TILES_PER_SIDE
+    tiles = image.reshape(n, TILES_PER_SIDE, sides[0], TILES_PER_SIDE, sides[1], channels)
+    return tiles.swapaxes(2, 3).reshape(n, NUM_TILES, *sides, channels)
+
+
 class CutTiles(Block):
     """A picture cut into nine: float[N, 3 h, 3 w, C] to float[N, 9, h, w, C], row by row."""
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Cuts it."""
-        n, height, width, channels = image.shape
-        sides = height // TILES_PER_SIDE, width // TILES_PER_SIDE
-        tiles = image.reshape(n, TILES_PER_SIDE, sides[0], TILES_PER_SIDE, sides[1], channels)
-        return tiles.swapaxes(2, 3).reshape(n, NUM_TILES, *sides, channels)
+        return cut_tiles(image)
 
 
 class EachTile(Block):
@@ -160,7 +156,7 @@ def _cell(cell: str, ops: Sequence[int], shape: Shape, own: Any) -> Iterator[Ste
 def _sum(cell: str, node: int, reads: Sequence[str], write: str, shape: Shape) -> Step:
     if not reads:
         return Step(f"{cell}_zeros{node}", Zeros(shape.channels, shape.stride), ("x",), (write,))
-    return Step(f"{cell}_sum{node}", Output() if node == 3 else Add(), tuple(reads), (write,))
+    return Step(f"{cell}_sum{node}", LayerSum() if node == 3 else Add(), tuple(reads), (write,))
 
 
 def macro_encoder(modules: Sequence[int], shortcut_epsilon: float, **own: Any) -> Iterator[Step]:

@@ -17,7 +17,7 @@ import numpy as np
 from zsnas_jax.base import Batch
 from zsnas_jax.measure.losses import absolute_error, cross_entropy, pixelwise_cross_entropy, squared_error
 from zsnas_jax.search_spaces.transnas101.heads import GENERATIVE, SEGMENTATION
-from zsnas_jax.search_spaces.transnas101.network import NUM_TILES, TILES_PER_SIDE
+from zsnas_jax.search_spaces.transnas101.network import NUM_TILES, TILES_PER_SIDE, cut_tiles
 from zsnas_jax.tasks import Task
 
 NUM_PERMUTATIONS = 1000
@@ -52,11 +52,11 @@ def _puzzle(key: jax.Array, batch: Batch) -> Batch:
     """Each picture's tiles in a drawn order, of which the target is the number; its sides are cut to multiples of 3."""
     label = jax.random.randint(key, (len(batch.image),), 0, NUM_PERMUTATIONS, jnp.int32)
     orders, image = jnp.asarray(permutations())[label], batch.image
-    n, channels, sides = len(image), image.shape[-1], [size // TILES_PER_SIDE for size in image.shape[1:3]]
-    image = image[:, : TILES_PER_SIDE * sides[0], : TILES_PER_SIDE * sides[1]]
-    tiles = image.reshape(n, TILES_PER_SIDE, sides[0], TILES_PER_SIDE, sides[1], channels).swapaxes(2, 3)
-    shuffled = jnp.take_along_axis(tiles.reshape(n, NUM_TILES, -1), orders[:, :, None], 1).reshape(tiles.shape)
-    return Batch(shuffled.swapaxes(2, 3).reshape(image.shape), label)
+    height, width = (size // TILES_PER_SIDE for size in image.shape[1:3])
+    image = image[:, : TILES_PER_SIDE * height, : TILES_PER_SIDE * width]
+    shuffled = jnp.take_along_axis(cut_tiles(image), orders[:, :, None, None, None], 1)
+    rows = shuffled.reshape(len(image), TILES_PER_SIDE, TILES_PER_SIDE, height, width, -1)
+    return Batch(rows.swapaxes(2, 3).reshape(image.shape), label)
 
 
 def _itself(key: jax.Array, batch: Batch) -> Batch:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, conv_transpose2d, depthwise_conv2d
 from zsnas_jax.nn.options import EPSILON, LayerOptions
-from zsnas_jax.nn.probes import Features, NormInput, Site, slot_of, weigh
+from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
 from zsnas_jax.nn.roles import Kernel, Role, Roles
 from zsnas_jax.nn.weights import Weight
 
@@ -189,6 +189,15 @@ class Add(Block):
     def __call__(self, *reads: jax.Array) -> jax.Array:
         """Adds."""
         return sum(reads[1:], start=reads[0])
+
+
+class LayerSum(Block):
+    """The end of a layer: the sum of what it reads, float[N, H, W, C] each."""
+
+    @nn.compact
+    def __call__(self, *reads: jax.Array) -> jax.Array:
+        """Adds."""
+        return LayerOutput(name="output")(sum(reads[1:], start=reads[0]))
 
 
 class Concatenate(Block):
