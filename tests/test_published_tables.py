@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zsnas_jax import benchmarks, search_spaces, tasks
+from zsnas_jax.reports import search_task
 from zsnas_jax.reports.score_report import find_truth
 from zsnas_jax.runs.selection import select_archs
 
@@ -87,6 +88,12 @@ def test_a_table_that_lists_its_architectures_is_looked_up_by_them(tmp_path):
             select_archs(space, text, listed=table.archs)
     with pytest.raises(ValueError, match="archs 'benchmark': the benchmark lists none"):
         select_archs(space, "benchmark")
+
+
+def test_a_search_needs_a_table_of_all():
+    table = opened("swap_darts1000")
+    with pytest.raises(ValueError, match="lists 1000 architectures of space darts: a search needs a table of all"):
+        search_task.find_truth(table, None, search_spaces.make_space("darts"), "noise")
 
 
 def test_the_column_is_that_of_the_task():

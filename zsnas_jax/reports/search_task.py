@@ -78,9 +78,14 @@ def find_truth(
         is_allowed: which architectures the search may find, bool[A]; None: all.
 
     Raises:
-        ValueError: as `zsnas_jax.reports.score_report.find_truth`, or if the column holds no value of an allowed
-            architecture.
+        ValueError: as `zsnas_jax.reports.score_report.find_truth`, if the table lists some architectures only, or the
+            column holds no value of an allowed one.
     """
+    if benchmark.archs:
+        raise ValueError(
+            f"benchmark {benchmark.name} lists {len(benchmark.archs)} architectures of space {benchmark.space}: a "
+            "search needs a table of all"
+        )
     nothing = np.asarray(space.from_index(np.arange(0))) if space.from_index else np.zeros((0, 1), np.int32)
     _, name, _, warning = score_report.find_truth(benchmark, column, space, nothing, dataset)
     accuracy = np.asarray(benchmark.columns[name])
