@@ -1,7 +1,8 @@
 """Importers of published tables with a row an architecture: CSV, plain or gzipped, in the order that they came.
 
-Which table a file is, its columns tell. Rows may come in any order and be fewer than the space has; a repeated one has
-to be equal.
+Which table a file is, its columns tell. Rows may come in any order and be fewer than the space has. A repeated one has
+to be equal where the space has an order; of listed architectures that are repeated, as 13 of Accel-NASBench are, the
+last is looked up.
 """
 
 import ast
