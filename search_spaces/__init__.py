@@ -13,12 +13,14 @@ from typing import Any
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import (
     accel_nasbench,
+    autoformer,
     darts,
     mobilenetv2,
     nasbench101,
     nasbench201,
     nasbench_macro,
     nats_size,
+    pit,
     rlnas,
     transnas101,
     zennas_mobilenet,
@@ -43,6 +45,8 @@ SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
         "proxylessnas": rlnas.proxylessnas,
         "accel_nasbench": accel_nasbench.space,
         "zennas_mobilenet": zennas_mobilenet.space,
+        "pit": pit.space,
+        **{name: functools.partial(autoformer.space, name) for name in autoformer.GRIDS},
     }
 )
 
@@ -50,6 +54,7 @@ __all__ = [
     "SPACES",
     "SearchSpace",
     "accel_nasbench",
+    "autoformer",
     "darts",
     "make_space",
     "mobilenetv2",
@@ -57,6 +62,7 @@ __all__ = [
     "nasbench201",
     "nasbench_macro",
     "nats_size",
+    "pit",
     "rlnas",
     "transnas101",
     "zennas_mobilenet",

@@ -207,8 +207,15 @@ def compressed(data, pack):
 def tfds(name):
     file = f"cifar10/3.0.2/{name}"
     read = lambda folder: one_by_one(sources.from_tfds("cifar10", folder))
+    keeps_kb = 16  # TFDS memoises methods of its builders by the builder, and so keeps each that it has opened
     return Reader(
-        f"tfds/{file}", [Layer((TFDS / file).read_bytes())], read, 20, lambda path: path.parents[2], "cifar10"
+        f"tfds/{file}",
+        [Layer((TFDS / file).read_bytes())],
+        read,
+        20,
+        lambda path: path.parents[2],
+        "cifar10",
+        keeps_kb=keeps_kb,
     )
 
 

@@ -162,6 +162,8 @@ class SearchSpace(NamedTuple):
             variant.
         static: arch to the Python values with which its network is called to be built for that architecture alone, as
             training needs it, and as the road `static` scores it; None: the network does not offer that.
+        locate: path of a parameter of the network built for one architecture to where it stands in the dispatched
+            one's: (its path, places along what lifts put in front). By default under the same path.
         chain: where shapes differ too much for variants: the network of an architecture as a sequence of blocks, whose
             programs networks share by shape, a `zsnas_jax.measure.chain.Chain`. None: networks run whole.
         is_homogeneous: whether a network of the space without norms and biases is positively homogeneous of degree one
@@ -205,6 +207,7 @@ class SearchSpace(NamedTuple):
     graph: Callable[[Arch], Any] | None = None
     is_dispatched: bool = True
     static: Callable[[Arch], Any] | None = None
+    locate: Callable[[Path], tuple[Path, tuple[int, ...]]] = lambda path: (path, ())
     chain: Any = None
     is_homogeneous: bool = False
     size_multiple: int = 1

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Split, Step, run_steps
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
+from zsnas_jax.nn.layers import resize
 from zsnas_jax.nn.modules import Block, Conv, Norm
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.probes import Features, LayerOutput
@@ -346,10 +347,3 @@ class MobileNetV2(nn.Module):
         del position
         name = path[0]
         return {"stem": 1, "pool": NUM_STAGES + 2}.get(name) or int(name.removeprefix("stage")[0]) + 1
-
-
-def resize(image: jax.Array, size: int) -> jax.Array:
-    """float[N, H, W, C] to float[N, size, size, C], bilinear between the centres of pixels, without antialias."""
-    if image.shape[1:3] == (size, size):
-        return image
-    return jax.image.resize(image, (len(image), size, size, image.shape[-1]), "linear", antialias=False)

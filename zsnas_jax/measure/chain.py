@@ -36,7 +36,7 @@ from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
 from zsnas_jax.measure.tape import Tape, Value
 from zsnas_jax.nn.foreign import ForeignLayers
-from zsnas_jax.nn.initializers import Initializer
+from zsnas_jax.nn.initializers import TABLE_DEVIATION, Initializer, normal
 from zsnas_jax.nn.options import LayerOptions, has_layer_options
 from zsnas_jax.nn.roles import Role
 from zsnas_jax.nn.weights import Weight, init_with_weights, kernels_of
@@ -119,22 +119,40 @@ def draw(
     shapes: Mapping[Path, tuple[int, ...]],
     initializer: Initializer,
 ) -> Any:
-    """Kernels as slices of one flat draw, whose length is rounded up so that few lengths are compiled.
+    """Kernels as slices of one flat draw, whose length is rounded up so that few lengths are compiled; tables alike.
+
+    Tables are drawn from N(0, `TABLE_DEVIATION`^2).
 
     Raises:
         ValueError: if a parameter is neither a kernel nor a bias nor of a norm.
     """
-    sizes = {path: math.prod(shapes[path]) for path, weight in weights.items() if weight.kernel}
-    noise, end, flat = np.asarray(_noise(initializer, key, rounded(sum(sizes.values())))), 0, {}
+    noise = _cut(initializer, key, {path: shapes[path] for path, weight in weights.items() if weight.kernel})
+    is_table = lambda weight: weight.role is Role.EMBEDDING
+    tables = _cut(normal, jax.random.fold_in(key, 1), {p: shapes[p] for p, w in weights.items() if is_table(w)})
+    flat = {}
     for path, weight in weights.items():
         if weight.kernel:
-            own, end = noise[end : end + sizes[path]], end + sizes[path]
-            flat[path] = np.float32(initializer.scale_of(weight.kernel, weight.shape)) * own.reshape(shapes[path])
+            flat[path] = np.float32(initializer.scale_of(weight.kernel, weight.shape)) * noise[path]
+        elif is_table(weight):
+            flat[path] = np.float32(TABLE_DEVIATION) * tables[path]
         elif weight.role in (Role.SCALE, Role.SHIFT, Role.BIAS):
             flat[path] = np.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
         else:
-            raise ValueError(f"a chain draws kernels, norms and biases: {'/'.join(path)} of {weight.layer} is none")
+            raise ValueError(
+                f"a chain draws kernels, tables, norms and biases: {'/'.join(path)} of {weight.layer} is none"
+            )
     return unflatten_dict(flat)
+
+
+def _cut(initializer: Initializer, key: jax.Array, shapes: Mapping[Path, tuple[int, ...]]) -> dict[Path, np.ndarray]:
+    """Unit noise of shapes, slices of one draw."""
+    sizes = {path: math.prod(shape) for path, shape in shapes.items()}
+    if not sizes:
+        return {}
+    noise, end, found = np.asarray(_noise(initializer, key, rounded(sum(sizes.values())))), 0, {}
+    for path, shape in shapes.items():
+        found[path], end = noise[end : end + sizes[path]].reshape(shape), end + sizes[path]
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -170,7 +170,7 @@ def sum_kernels(network: Network, wanted: KernelSum, gradients: Any = None, aske
         w = weight.as_matrices(params[path])
         g = weight.as_matrices(slopes[path]) if slopes else None
         by_position = jax.vmap(wanted.finish)(wanted.entry(w, g).sum((1, 2)))
-        result += jnp.where(network.is_active(path), by_position.sum(), 0.0)
+        result += jnp.where(network.has(path, weight, params[path]), by_position, 0.0).sum()
     return result
 
 

@@ -50,7 +50,8 @@ class Network(NamedTuple):
             block that draws nothing.
         options: norm, mask and activation of its layers.
         layer_of: layers of the sites; None for `number_layers`.
-        is_active: path of a parameter to whether this architecture has it, bool or bool[].
+        is_active: path of a parameter to whether this architecture has it, bool or bool[], or which of its entries,
+            bool broadcastable to it.
         num_params: trainable parameters.
         num_flops: multiply-adds of one image; None where the space does not say.
         weights: what its parameters are, by path.
@@ -91,6 +92,11 @@ class Network(NamedTuple):
     def name(self) -> str:
         """The class of the module, for messages."""
         return type(self.module).__name__
+
+    def has(self, path: Path, weight: Weight, array: jax.Array) -> Any:
+        """Whether the architecture has a kernel at all: bool, or bool[P] along the first axis of `Weight.as_matrices`."""
+        active = self.is_active(path)
+        return weight.as_matrices(jnp.broadcast_to(active, array.shape)).any((1, 2)) if jnp.ndim(active) else active
 
     @property
     def may_rescale(self) -> bool:
@@ -136,6 +142,12 @@ class Pass(NamedTuple):
     def features(self) -> jax.Array | None:
         """The feature map before pooling, as `WHOLE_FEATURES` observes it; None without one."""
         seen = self.observed.get("features", [])
+        return seen[-1].value[-1] if seen else None
+
+    @property
+    def kept_features(self) -> jax.Array | None:
+        """Which channels of `features` are no padding, bool[C]; None where all are."""
+        seen = self.observed.get("kept", [])
         return seen[-1].value[-1] if seen else None
 
 
@@ -221,6 +233,8 @@ class _Observer:
             if isinstance(module, Site):
                 self.check_site(module, args[0])
             return self.sow(module, self.observe.get(type(module), {}), *args)
+        if isinstance(module, Features) and method == "keep":
+            return self.sow(module, {"kept": lambda kept: kept} if Features in self.observe else {}, args[0], 1.0)
         output = next_fun(*args, **kwargs)
         names = (*_OF_PROBES, self.kernels.get(module.path, ("kernel",))[0])
         self.reached.update((*module.path, name) for name in names if self._has(module, name))

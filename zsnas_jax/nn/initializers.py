@@ -69,12 +69,20 @@ kaiming_fan_out = Initializer(_normal, lambda fan_out: (2 / fan_out) ** 0.5, is_
 """N(0, 2 / fan_out), He et al., "Delving Deep into Rectifiers", ICCV 2015, Equation 14: so NAS-Bench-Suite-Zero drew
 its convolutions of NAS-Bench-101, to judge by the norms that it published. Here dense layers are drawn alike."""
 
+TABLE_DEVIATION = 0.02
+"""Of the vectors of a table, N(0, 0.02^2), whatever kernels are drawn from: as vision transformers begin."""
+
+transformer = Initializer(_normal, lambda fan_in: TABLE_DEVIATION)
+"""N(0, 0.02^2): so AutoFormer's dense layers begin. Its patches' convolution begins with U(-a, a), a = 1 / sqrt(768),
+whose deviation is .0208, and a bias drawn alike, which is zero here."""
+
 INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
     {
         "kaiming_uniform": kaiming_uniform,
         "kaiming_normal": kaiming_normal,
         "normal": normal,
         "kaiming_fan_out": kaiming_fan_out,
+        "transformer": transformer,
     }
 )
 

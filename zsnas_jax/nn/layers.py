@@ -382,3 +382,10 @@ def rematerialised_switch(
 
     run.defvjp(lambda index, constants, *o: (run(index, constants, *o), (index, constants, o)), backward)
     return run(index, constants, *operands)
+
+
+def resize(image: jax.Array, size: int) -> jax.Array:
+    """float[N, H, W, C] to float[N, size, size, C], bilinear between the centres of pixels, without antialias."""
+    if image.shape[1:3] == (size, size):
+        return image
+    return jax.image.resize(image, (len(image), size, size, image.shape[-1]), "linear", antialias=False)

@@ -12,6 +12,7 @@ Axes: N batch, C channels.
 """
 
 from collections.abc import Callable, Mapping
+import functools
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -78,6 +79,9 @@ class Features(Probe):
         """Returns x, float[N, ..., C], unchanged; moved by the slot "shift" where a pass hands one."""
         self.observe(x, 1.0)
         return shifted(x, slot_of(self, "shift"))
+
+    def keep(self, kept: jax.Array) -> None:
+        """Shows a pass which channels are no padding, bool[C], where a network serves several widths."""
 
 
 class NormInput(Probe):
@@ -160,6 +164,31 @@ def tap(x: jax.Array, slot: jax.Array | None) -> jax.Array:
         slot: float[N, N], zeros, which are not read; None for no tap.
     """
     return x if slot is None else _tap(x, slot)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _tap_part(x: jax.Array, slot: jax.Array, place: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    return x
+
+
+def _back_through_part(sizes: tuple[int, ...], place: jax.Array, gradient: jax.Array) -> Any:
+    branches = [lambda g, size=size: response_matrix(g[..., :size]) for size in sizes]
+    return gradient, jax.lax.switch(place, branches, gradient), None
+
+
+_tap_part.defvjp(lambda x, slot, place, sizes: (x, place), _back_through_part)
+
+
+def tap_part(x: jax.Array, slot: jax.Array | None, place: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """As `tap`, of the first sizes[place] entries of the last axis; the others are padding, which no matrix sees.
+
+    Args:
+        x: float[N, ..., C].
+        slot: as of `tap`.
+        place: int32[].
+        sizes: at most C each.
+    """
+    return x if slot is None else _tap_part(x, slot, place, sizes)
 
 
 def shifted(x: jax.Array, slot: jax.Array | None) -> jax.Array:

@@ -7,7 +7,7 @@ given from outside, the module's own method `parameter_roles`, and the table of 
 from collections.abc import Callable, Mapping, Sequence
 import enum
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 
@@ -22,6 +22,11 @@ class Role(enum.Enum):
     OTHER = "a parameter of another kind"
 
 
+Part = Literal["attention", "mlp", "head"]
+"""What of a transformer a kernel is: the products of attention (query, key, value, output), the two layers that every
+token goes through by itself, the classifier."""
+
+
 class Kernel(NamedTuple):
     """The axes of a kernel, counted from 0 in the module's own array, without those that `nn.scan` or `nn.vmap` add.
 
@@ -33,6 +38,7 @@ class Kernel(NamedTuple):
         num_filter_axes: so many last axes of the layer's output tell filters apart; None: they are not its last ones.
         weighs_itself: whether the module passes its output through `zsnas_jax.nn.probes.weigh` with its own slot; else
             a pass does so with what its `__call__` returns.
+        part: what of a transformer it is; None: no part that proxies tell apart, or nobody said.
         lifted_in_front: whether all lifts of the network that holds it put their axes in front; else a trace finds out.
     """
 
@@ -43,6 +49,7 @@ class Kernel(NamedTuple):
     num_filter_axes: int | None = 1
     weighs_itself: bool = False
     lifted_in_front: bool = False
+    part: Part | None = None
 
     def fan_in(self, shape: Sequence[int]) -> int:
         """Weights of one filter of a kernel of a shape."""

@@ -16,6 +16,7 @@ from flax.errors import FlaxError
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 import jax
+import jax.numpy as jnp
 
 from zsnas_jax.base import Path
 from zsnas_jax.nn.roles import Kernel, Role, Roles, TellRoles, roles_of
@@ -56,6 +57,13 @@ class Weight:
             )
         moved = array if self.lifted == tuple(range(len(self.lifted))) else _in_front(array, self.lifted)
         return moved.reshape(-1, *self.shape)
+
+    def spread(self, values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Values float[P], one a position, broadcastable to the network's array of a shape."""
+        assert self.lifted is not None
+        ascending = sorted(range(len(self.lifted)), key=self.lifted.__getitem__)
+        moved = values.reshape([shape[axis] for axis in self.lifted]).transpose(ascending)
+        return jnp.expand_dims(moved, [axis for axis in range(len(shape)) if axis not in self.lifted])
 
     def as_matrices(self, array: jax.Array) -> jax.Array:
         """The network's array of a kernel as float[P, I, O]; what lies along its groups counts as positions."""

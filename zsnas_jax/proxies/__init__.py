@@ -24,13 +24,16 @@ from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
 from zsnas_jax.proxies.size import flops, num_sites, params
+from zsnas_jax.proxies.transformer import autoprox, dss
 
 __all__ = [
     "PROXIES",
     "WEIGHTINGS",
     "acor",
+    "autoprox",
     "bndlent",
     "bt",
+    "dss",
     "dyniso",
     "epe",
     "expand",

@@ -123,15 +123,17 @@ def zen() -> Proxy:
 def bt_of_noise(network: Network, noise: Noise) -> jax.Array:
     """BT with given noise, see `bt`."""
 
-    def view(noise: jax.Array) -> jax.Array:
-        z = _features(network, forward(network, network.batch.image + _NOISE * noise, observe=WHOLE_FEATURES))
-        return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5)
+    def view(noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = forward(network, network.batch.image + _NOISE * noise, observe=WHOLE_FEATURES)
+        z, kept = _features(network, seen), seen.kept_features
+        kept = jnp.ones(z.shape[1], bool) if kept is None else jnp.tile(kept, z.shape[1] // len(kept))
+        return (z - z.mean(0)) * lax.rsqrt(z.var(0) + 1e-5), kept
 
-    first, second = lax.map(view, jnp.stack(noise))
+    (first, second), (kept, _) = lax.map(view, jnp.stack(noise))
     diagonal = (first * second).mean(0)
     gram = lambda z: jnp.matmul(z, z.T, precision=lax.Precision.HIGHEST) / len(z)
     everything = (gram(first) * gram(second)).sum()  # sum_ij C_ij^2 without the D x D matrix
-    return -(jnp.square(diagonal - 1).sum() + 0.005 * (everything - jnp.square(diagonal).sum()))
+    return -(jnp.where(kept, jnp.square(diagonal - 1), 0.0).sum() + 0.005 * (everything - jnp.square(diagonal).sum()))
 
 
 def bt() -> Proxy:
@@ -149,7 +151,7 @@ def bt() -> Proxy:
 def _largest_parameter(network: Network) -> jax.Array:
     """The largest absolute value among the parameters that the architecture has."""
     flat = flatten_dict(network.params)
-    largest = [jnp.where(network.is_active(path), jnp.abs(leaf).max(), 0.0) for path, leaf in flat.items()]
+    largest = [jnp.where(network.is_active(path), jnp.abs(leaf), 0.0).max() for path, leaf in flat.items()]
     return jnp.stack(largest).max()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.proxies import activation, experimental, function_space, jacobian, response, saliency, size
+from zsnas_jax.proxies import activation, experimental, function_space, jacobian, response, saliency, size, transformer
 
 FACTORIES = (
     *(saliency.pnorm, saliency.pgnorm, saliency.snip, saliency.grasp),
@@ -14,6 +14,7 @@ FACTORIES = (
     *(activation.sam_nwot, activation.sam_swap, activation.nir_nwot, activation.nir_swap),
     *(activation.ncd_nwot, activation.ncd_swap),
     *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
+    *(transformer.dss, transformer.autoprox),
     *(size.params, size.flops, size.num_sites),
     *(response.acor, response.gcor, response.rcor, response.wrcor),
     *(experimental.gcor_first2, experimental.gcor_first5, experimental.log_params, experimental.neg_log_fisher),

@@ -100,7 +100,7 @@ def draw_params(
     module: nn.Module,
     initializer: Initializer = kaiming_uniform,
 ) -> tuple[Any, dict[Path, Weight], Callable[[Path], Any]]:
-    """Parameters of an architecture in a module of its space, what they are, and which of them it has at all, by path.
+    """Parameters of an architecture in a module of its space, what they are, and which entries of them it has, by path.
 
     Entries that are padding are zero; the others of such a kernel have the scale of its true fan.
     """
@@ -108,10 +108,11 @@ def draw_params(
     params = draw_kernels(key, variables["params"], weights, initializer)
     flat, active, mask_of = flatten_dict(params), {}, space.is_active(arch)
     for path, leaf in flat.items():
-        mask, kernel = mask_of(path, leaf.shape), weights[path].kernel
-        active[path] = jnp.any(mask)
-        if jnp.ndim(mask) and kernel:
+        weight = weights[path]
+        mask = active[path] = mask_of(path, leaf.shape)
+        if jnp.ndim(mask) and weight.kernel:
             mask = jnp.broadcast_to(mask, leaf.shape)
-            own = weights[path].by_position(mask).any(0)
-            flat[path] = jnp.where(mask, leaf * initializer.rescale(kernel, own), 0.0)
+            rescale = functools.partial(initializer.rescale, weight.kernel)
+            scales = jnp.asarray(jax.vmap(rescale)(weight.by_position(mask)))
+            flat[path] = jnp.where(mask, leaf * weight.spread(scales, leaf.shape), 0.0)
     return unflatten_dict(flat), weights, active.__getitem__

@@ -27,16 +27,19 @@ KEPT = 32
 """Programs that are kept: a whole network each."""
 
 
-def select_params(params: Any, shapes: Any) -> Any:
-    """Of a dispatched network's parameters those of a network built for one architecture, by path, cut to its shapes.
+def select_params(space: SearchSpace, params: Any, shapes: Any) -> Any:
+    """Of a dispatched network's parameters those of a network built for one architecture, cut to its shapes.
 
     Args:
+        space: says by `locate` where they stand.
         params: the "params" collection of the dispatched network.
         shapes: a "params" collection of the other, of arrays or their shapes.
     """
-    flat = flatten_dict(params)
-    cut = lambda path, leaf: flat[path][tuple(slice(0, size) for size in leaf.shape)]
-    return unflatten_dict({path: cut(path, leaf) for path, leaf in flatten_dict(shapes).items()})
+    flat, found = flatten_dict(params), {}
+    for path, leaf in flatten_dict(shapes).items():
+        where, place = space.locate(path)
+        found[path] = flat[where][(*place, *(slice(0, size) for size in leaf.shape))]
+    return unflatten_dict(found)
 
 
 def draw_static(
@@ -62,7 +65,7 @@ def draw_static(
         params = space.chain.draw_params(key, arch, num_classes, initializer)
     elif space.is_dispatched:
         draw = lambda key, arch: draw_params(key, arch, batch, space=space, module=module, initializer=initializer)[0]
-        params = select_params(jax.jit(draw)(key, arch), shapes)
+        params = select_params(space, jax.jit(draw)(key, arch), shapes)
     else:
         draw_own = lambda key: draw_kernels(
             key,
