@@ -5,11 +5,12 @@ import collections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
+from PIL import Image
 import pytest
 
 from zsnas_jax.datasets import Examples
 from zsnas_jax.datasets.crops import centre_crop
-from zsnas_jax.training import AUGMENTATIONS, Frame, autoaugment
+from zsnas_jax.training import AUGMENTATIONS, Frame, autoaugment, randaugment
 from zsnas_jax.training.augmentations import crop, cutout, erasing, flip, lighting, make_augmentations, resized_crop
 from zsnas_jax.training.batches import ordered_batches, train_batches
 
@@ -112,6 +113,35 @@ def test_operations_do_what_their_names_say(name, share, value, expected):
         assert found == {expected}
 
 
+SHARE = {"Posterize": 1.75, "Solarize": 230 / 256, "TranslateX": 0.9 * 0.45 * 331 / 150}
+PLAIN = [("Posterize", 200, {128}), ("Solarize", 27, {228}), ("Solarize", 25, {25}), ("SolarizeAdd", 100, {199}), ("SolarizeAdd", 128, {128}), ("Brightness", 100, {19, 181})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), PLAIN)
+def test_randaugments_operations_are_as_strong_as_they_say(monkeypatch, name, value, expected):
+    """At magnitude 9: 1 bit stays, what is 26 or more turns over, 99 are added to what is below 128."""
+    monkeypatch.setattr(randaugment, "_DEVIATION", 0)
+    own = {name: randaugment.make_operations((0, 0, 0))[name]}
+    plain, seen = np.full((4, 4, 3), value, np.uint8), collections.Counter()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        monkeypatch.setattr(randaugment, "_COUNT", 1)
+        seen[int(randaugment.apply(rng, plain, own)[0, 0, 0])] += 1
+    assert set(seen) == expected | {value}
+    assert value in expected or 10 < seen[value] < 30  # half of the time nothing is done
+
+
+def test_randaugment_moves_pictures_over_their_mean_colour():
+    operations = randaugment.make_operations((7, 8, 9))
+    assert len(operations) == 15 and {"Invert", "AutoContrast", "SolarizeAdd"} < set(operations)
+    moved = {name: randaugment._SHARES[name](0.9) for name in SHARE}
+    assert moved == pytest.approx(SHARE)
+    large = Image.fromarray(np.full((100, 100, 3), 50, np.uint8))
+    found = np.asarray(operations["TranslateX"](large, moved["TranslateX"], -1))
+    assert (found[:, :40] == (7, 8, 9)).all() and (found[:, 41:] == 50).all()  # 0.9 of 45 pixels, rounded
+    assert randaugment._SHARES["Posterize"](1.0) == 1.75  # Pillow refuses to leave nothing
+
+
 def numbered(count):
     """Pictures of one pixel that say their number, which is their label, too."""
     return Examples(count, lambda i: (np.full((1, 1, 3), i, np.uint8), i))
@@ -135,6 +165,23 @@ def test_a_batch_is_a_function_of_seed_and_number():
         assert all(np.array_equal(found[name], expected[name]) for name in ("image", "label"))
     other = next(train_batches(numbered(20), 5, 4, [noisy]))
     assert not np.array_equal(other["label"], batches[0]["label"])
+
+
+def test_repeated_augmentation_shows_a_picture_three_times_in_a_row():
+    """23 pictures, 5 a batch: an epoch has 4 batches, of the first 7 pictures of its order."""
+    noisy = lambda rng, image: image + rng.integers(0, 100, image.shape).astype(np.uint8)
+    found = train_batches(numbered(23), 5, 3, [noisy], repeats=3)
+    batches = [next(found) for _ in range(8)]
+    plain = train_batches(numbered(23), 5, 3)
+    for epoch in range(2):
+        order = np.concatenate([next(plain)["label"] for _ in range(4)])
+        shown = np.concatenate([batch["label"] for batch in batches[4 * epoch : 4 * epoch + 4]])
+        np.testing.assert_array_equal(shown, np.repeat(order[:7], 3)[:20])
+    assert len({tuple(picture.ravel()) for picture in batches[0]["image"][:3]}) == 3  # each augmented on its own
+    late = train_batches(numbered(23), 5, 3, [noisy], repeats=3, start=6)
+    for expected in batches[6:]:
+        again = next(late)
+        assert all(np.array_equal(again[name], expected[name]) for name in ("image", "label"))
 
 
 def test_stored_logits_stay_beside_their_pictures():

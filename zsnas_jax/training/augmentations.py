@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zsnas_jax.datasets.crops import centre_crop, resize
-from zsnas_jax.training import autoaugment
+from zsnas_jax.training import autoaugment, randaugment
 
 Augmentation = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
@@ -126,6 +126,9 @@ AUGMENTATIONS: Mapping[str, Callable[[Frame], Augmentation]] = MappingProxyType(
         "lighting": lambda frame: lighting,
         "autoaugment_cifar10": lambda frame: functools.partial(autoaugment.apply, policy=autoaugment.CIFAR10),
         "autoaugment_imagenet": lambda frame: functools.partial(autoaugment.apply, policy=autoaugment.IMAGENET),
+        "randaugment": lambda frame: functools.partial(
+            randaugment.apply, operations=randaugment.make_operations(tuple(frame.fill.tolist()))
+        ),
         "erasing": lambda frame: functools.partial(erasing, frame=frame),
     }
 )

@@ -13,37 +13,47 @@ Step = tuple[str, float, int]
 """(operation, probability, magnitude)."""
 Policy = tuple[tuple[Step, Step], ...]
 
-_GREY = (128, 128, 128)
+TRANSLATED = 150 / 331
+"""The share of a side by which the strongest translation moves."""
+
 _LEVELS = 9  # magnitudes are shares of it
 
 
-def _affine(picture: Image.Image, *coefficients: float) -> Image.Image:
-    return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, fillcolor=_GREY)
-
-
-_OPERATIONS: Mapping[str, Callable[[Image.Image, float, int], Image.Image]] = MappingProxyType(
-    {
-        "ShearX": lambda picture, share, sign: _affine(picture, 1, sign * 0.3 * share, 0, 0, 1, 0),
-        "ShearY": lambda picture, share, sign: _affine(picture, 1, 0, 0, sign * 0.3 * share, 1, 0),
-        "TranslateX": lambda picture, share, sign: _affine(
-            picture, 1, 0, sign * round(150 / 331 * share * picture.width), 0, 1, 0
-        ),
-        "TranslateY": lambda picture, share, sign: _affine(
-            picture, 1, 0, 0, 0, 1, sign * round(150 / 331 * share * picture.height)
-        ),
-        "Rotate": lambda picture, share, sign: picture.rotate(sign * 30 * share, fillcolor=_GREY),
-        "Color": lambda picture, share, sign: ImageEnhance.Color(picture).enhance(1 + sign * 0.9 * share),
-        "Contrast": lambda picture, share, sign: ImageEnhance.Contrast(picture).enhance(1 + sign * 0.9 * share),
-        "Brightness": lambda picture, share, sign: ImageEnhance.Brightness(picture).enhance(1 + sign * 0.9 * share),
-        "Sharpness": lambda picture, share, sign: ImageEnhance.Sharpness(picture).enhance(1 + sign * 0.9 * share),
-        "Posterize": lambda picture, share, sign: ImageOps.posterize(picture, 8 - round(4 * share)),
-        "Solarize": lambda picture, share, sign: ImageOps.solarize(picture, round(256 * (1 - share))),
-        "AutoContrast": lambda picture, share, sign: ImageOps.autocontrast(picture),
-        "Equalize": lambda picture, share, sign: ImageOps.equalize(picture),
-        "Invert": lambda picture, share, sign: ImageOps.invert(picture),
-    }
-)
+Operation = Callable[[Image.Image, float, int], Image.Image]
 """(picture, magnitude as a share, sign) to the picture; those without a direction do not read the sign."""
+
+
+def make_operations(fill: tuple[int, int, int], resample: Image.Resampling) -> Mapping[str, Operation]:
+    """The operations by name; `fill` is the colour of what comes in from outside, `resample` how pixels are moved."""
+
+    def affine(picture: Image.Image, *coefficients: float) -> Image.Image:
+        return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, resample, fillcolor=fill)
+
+    return MappingProxyType(
+        {
+            "ShearX": lambda picture, share, sign: affine(picture, 1, sign * 0.3 * share, 0, 0, 1, 0),
+            "ShearY": lambda picture, share, sign: affine(picture, 1, 0, 0, sign * 0.3 * share, 1, 0),
+            "TranslateX": lambda picture, share, sign: affine(
+                picture, 1, 0, sign * round(TRANSLATED * share * picture.width), 0, 1, 0
+            ),
+            "TranslateY": lambda picture, share, sign: affine(
+                picture, 1, 0, 0, 0, 1, sign * round(TRANSLATED * share * picture.height)
+            ),
+            "Rotate": lambda picture, share, sign: picture.rotate(sign * 30 * share, resample, fillcolor=fill),
+            "Color": lambda picture, share, sign: ImageEnhance.Color(picture).enhance(1 + sign * 0.9 * share),
+            "Contrast": lambda picture, share, sign: ImageEnhance.Contrast(picture).enhance(1 + sign * 0.9 * share),
+            "Brightness": lambda picture, share, sign: ImageEnhance.Brightness(picture).enhance(1 + sign * 0.9 * share),
+            "Sharpness": lambda picture, share, sign: ImageEnhance.Sharpness(picture).enhance(1 + sign * 0.9 * share),
+            "Posterize": lambda picture, share, sign: ImageOps.posterize(picture, 8 - round(4 * share)),
+            "Solarize": lambda picture, share, sign: ImageOps.solarize(picture, round(256 * (1 - share))),
+            "AutoContrast": lambda picture, share, sign: ImageOps.autocontrast(picture),
+            "Equalize": lambda picture, share, sign: ImageOps.equalize(picture),
+            "Invert": lambda picture, share, sign: ImageOps.invert(picture),
+        }
+    )
+
+
+_OPERATIONS = make_operations((128, 128, 128), Image.Resampling.NEAREST)
 
 CIFAR10: Policy = (
     (("Invert", 0.1, 7), ("Contrast", 0.2, 6)),

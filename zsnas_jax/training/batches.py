@@ -38,16 +38,22 @@ def train_batches(
     seed: int,
     augmentations: Sequence[Augmentation] = (),
     *,
+    repeats: int = 1,
     start: int = 0,
     teacher: np.ndarray | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Shuffled batches without end; what does not fill a batch at the end of an epoch is left out.
+
+    With repeated augmentation (Hoffer et al., CVPR 2020; Touvron et al., DeiT, ICML 2021) a picture stands r times in a
+    row, each augmented on its own, and an epoch ends after as many batches as without, so that it shows the first r-th
+    of its order. Of several devices one gets all r of most pictures, where DeiT spreads them over devices.
 
     Args:
         examples: labelled pictures.
         batch_size: B.
         seed: of the order and of the augmentations.
         augmentations: applied to each picture, in order; afterwards pictures must be of one size.
+        repeats: r, at least 1.
         start: the first batch to give out.
         teacher: logits float[M, K] of the M examples, or None.
 
@@ -55,8 +61,11 @@ def train_batches(
         ValueError: if a batch is larger than the data.
     """
     steps_per_epoch(len(examples), batch_size)
+    order = grain.MapDataset.range(len(examples)).seed(seed).shuffle()
 
-    def read(index: int) -> tuple[np.ndarray, int, int]:
+    def read(number: int, unrepeated: int) -> tuple[np.ndarray, int, int]:
+        place = number % len(examples)
+        index = order[number - place + place // repeats] if repeats > 1 else unrepeated
         return (*examples[index], index)
 
     def collate(elements: Sequence[tuple[np.ndarray, int, int]]) -> dict[str, np.ndarray]:
@@ -64,8 +73,8 @@ def train_batches(
         batch = {"image": np.stack(pictures), "label": np.array(labels, np.int32)}
         return batch if teacher is None else batch | {"teacher": teacher[list(indices)].astype(np.float32)}
 
-    order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().map(read).random_map(_Augment(augmentations))
-    batches = order.batch(batch_size, drop_remainder=True, batch_fn=collate).repeat()
+    augmented = order.map_with_index(read).random_map(_Augment(augmentations))
+    batches = augmented.batch(batch_size, drop_remainder=True, batch_fn=collate).repeat()
     return iter(batches[start:].to_iter_dataset(_THREADS))
 
 

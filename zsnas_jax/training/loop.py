@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -162,7 +163,7 @@ def fit(
         settings: what else the run is, JSON values; checkpoints of another are refused. With "space" and "arch", its
             name and the string, and "size" where it is of another than by itself, `zsnas_jax.training.load` needs no
             model.
-        seed: of the weights, the order, augmentations, mixup and drop path.
+        seed: of the weights, the order, augmentations, mixup, CutMix and drop path.
         teacher: a function of pictures to logits, or the logits float[M, K] of the training pictures.
         mesh: devices that share a batch, as `make_mesh` says.
         checkpoint_every: steps between further checkpoints; 0: none.
@@ -171,8 +172,9 @@ def fit(
 
     Raises:
         ValueError: for a network or a teacher of other classes, a network without the auxiliary head or the drop path
-            that the recipe has, or with one that it has not, fewer pictures than a batch, a checkpoint of another
-            run or a damaged one, or a folder that another process works on.
+            that the recipe has, or with one that it has not, a parameter of which "adamw" cannot tell whether it
+            decays, fewer pictures than a batch, a checkpoint of another run or a damaged one, or a folder that another
+            process works on.
         RuntimeError: if the loss, the network or the optimiser's state is no longer finite; no such state is saved.
         OSError: if a checkpoint cannot be saved.
     """
@@ -202,7 +204,8 @@ def fit(
             on_epoch(history)
         started = time.monotonic() - record["seconds"]
         augmentations = make_augmentations(recipe.augmentations, data.frame)
-        batches = train_batches(data.train, recipe.batch_size, seed, augmentations, start=first, teacher=stored)
+        order = functools.partial(train_batches, repeats=recipe.repeats, start=first, teacher=stored)
+        batches = order(data.train, recipe.batch_size, seed, augmentations)
         state, key = _place(state, mesh, PartitionSpec()), _key(seed, 1)
         for number, show in _numbers(first, num_steps):
             batch = _check_labels(next(batches), data.num_classes)

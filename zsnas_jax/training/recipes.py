@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from zsnas_jax.training.augmentations import AUGMENTATIONS
 
-OPTIMIZERS = ("sgd", "rmsprop")
+OPTIMIZERS = ("sgd", "rmsprop", "adamw")
 SCHEDULES = ("cosine", "linear", "exponential")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -20,27 +20,37 @@ class Recipe:
         source: where it comes from, and what had to be assumed.
         epochs: passes over the training pictures; the rest of the last incomplete batch of a pass is left out.
         batch_size: pictures of a step, over all devices.
-        optimizer: "sgd" with momentum, or "rmsprop" as TensorFlow has it: decay 0.9, epsilon 1 under the root.
+        optimizer: "sgd" with momentum, "rmsprop" as TensorFlow has it: decay 0.9, epsilon 1 under the root, or "adamw":
+            beta_2 0.999, epsilon 1e-8 beside the root.
         learning_rate: its peak.
-        momentum: of the optimizer.
-        nesterov: whether the momentum of "sgd" is Nesterov's.
-        weight_decay: added times the parameter to every gradient, those of norms included.
-        warmup_epochs: over which the rate rises linearly from 0.
-        schedule: how the rate falls from its peak: to 0 as half a "cosine" or "linear", a step at a time, or
-            "exponential", by a factor after each epoch.
+        momentum: of the optimizer; of "adamw" beta_1.
+        nesterov: whether the momentum of "sgd" is Nesterov's; "adamw" does not read it.
+        weight_decay: added times the parameter to every gradient, those of norms included; with "adamw" not to
+            gradients: a step takes rate times weight_decay of every kernel away, and nothing of other parameters.
+        warmup_epochs: over which the rate rises linearly.
+        warmup_rate: the rate that it rises from.
+        schedule: how the rate falls from its peak: as half a "cosine" or "linear", a step at a time, or "exponential",
+            by a factor after each epoch.
+        final_rate: where "cosine" and "linear" end; "exponential" does not read it.
         rate_decay: the factor of the schedule "exponential"; others do not read it.
         clip: length that the gradient of all parameters together is cut to, before weight decay is added; 0: it is not.
         label_smoothing: share of a label that is spread over all classes.
         mixup: alpha; pictures and labels are mixed with a permutation of them, lambda ~ Beta(alpha, alpha); 0: off.
+        cutmix: alpha; a box of every picture is that of another, of a share of about 1 - lambda, lambda ~ Beta(alpha,
+            alpha), and labels are mixed by what is left; 0: off. Where mixup is on, too, a batch goes through one of
+            both, each with probability 1/2.
         augmentations: names in `zsnas_jax.training.augmentations.AUGMENTATIONS`, in order.
+        repeats: how often a picture stands in a row, each time augmented on its own (repeated augmentation); an epoch
+            has as many steps as with 1, so fewer pictures.
         norm_momentum: share of the running statistics of batch norm that a step keeps.
         ema_decay: of an exponential moving average of weights and statistics, which then is what is evaluated; 0: off.
         teacher_weight: of the cross-entropy to a teacher's soft labels, added to that to the labels.
         auxiliary_weight: of the cross-entropy of an auxiliary head to the labels, added to that of the network, which
             has the head in training alone; 0: it has none. For networks that offer one.
-        drop_path: rate at which operations are left out of a picture's way in training (drop path), which grows from 0
-            by an equal share of it an epoch, so that it would be reached after the last; 0: off. For networks that
-            offer it.
+        drop_path: rate at which operations or blocks are left out of a picture's way in training (drop path); 0: off.
+            For networks that offer it, which may scale it over their depth.
+        drop_path_grows: whether that rate grows from 0 by an equal share of it an epoch, so that it would be reached
+            after the last; else it is constant.
         precision: of the forward and backward pass; the weights that are kept, the statistics of norms and the loss are
             float32.
     """
@@ -54,17 +64,22 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
+    warmup_rate: float = 0.0
     schedule: str = "cosine"
+    final_rate: float = 0.0
     rate_decay: float = 0.97
     clip: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
     augmentations: tuple[str, ...] = ()
+    repeats: int = 1
     norm_momentum: float = 0.9
     ema_decay: float = 0.0
     teacher_weight: float = 1.0
     auxiliary_weight: float = 0.0
     drop_path: float = 0.0
+    drop_path_grows: bool = True
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -73,15 +88,20 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name} is {value}: a number is needed")
-        for name in ("epochs", "batch_size", "learning_rate", "rate_decay"):
+        for name in ("epochs", "batch_size", "learning_rate", "rate_decay", "repeats"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: more than 0 is needed")
         for name in ("momentum", "norm_momentum", "ema_decay", "label_smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: allowed are 0 to 1, 1 excluded")
-        for name in ("weight_decay", "warmup_epochs", "mixup", "teacher_weight", "clip", "auxiliary_weight"):
+        for name in ("weight_decay", "warmup_epochs", "mixup", "cutmix", "teacher_weight", "clip", "auxiliary_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is needed")
+        for name in ("warmup_rate", "final_rate"):
+            if not 0 <= getattr(self, name) <= self.learning_rate:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: allowed are 0 to the learning_rate, {self.learning_rate}"
+                )
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}: fewer than the {self.epochs} epochs are needed")
         _choose("optimizer", self.optimizer, OPTIMIZERS)
@@ -117,6 +137,27 @@ _DARTS = Recipe(
     augmentations=("crop", "flip", "cutout"),
     auxiliary_weight=0.4,
     drop_path=0.2,
+)
+
+_AUTOFORMER = Recipe(
+    source="Chen et al., AutoFormer, ICCV 2021, and its published code, of the super-net: rate 5e-4 for 512 pictures; "
+    "AZ-NAS, CVPR 2024, of a network alone, 250 epochs of AutoFormer-B. The rate changes a step at a time, there an "
+    "epoch at a time, and precision is float32, there mixed",
+    epochs=500,
+    batch_size=1024,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    warmup_epochs=20,
+    warmup_rate=1e-6,
+    final_rate=1e-5,
+    label_smoothing=0.1,
+    mixup=0.8,
+    cutmix=1.0,
+    augmentations=("resized_crop", "flip", "randaugment", "erasing"),
+    repeats=3,
+    drop_path=0.1,
+    drop_path_grows=False,
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -179,6 +220,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             clip=5.0,
             label_smoothing=0.1,
             augmentations=("resized_crop", "flip"),
+        ),
+        "autoformer": _AUTOFORMER,
+        "autoformer_plain": dataclasses.replace(
+            _AUTOFORMER,
+            source="Wei et al., Auto-Prox, AAAI 2024, and its published settings: ViT-Bench's networks from scratch, "
+            "at 224 pixels; which parameters decay is assumed",
+            epochs=300,
+            batch_size=128,
+            learning_rate=5e-4,
+            warmup_rate=5e-7,
+            final_rate=5e-6,
+            label_smoothing=0.0,
+            mixup=0.0,
+            cutmix=0.0,
+            repeats=1,
         ),
     }
 )

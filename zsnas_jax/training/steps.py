@@ -8,16 +8,19 @@ with q the network's probabilities and t the teacher's logits. Of an auxiliary h
 added auxiliary_weight mean_b [ -sum_k y_bk log q'_bk ].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any
 
+from flax.traverse_util import unflatten_dict
 import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import optax
 
+from zsnas_jax.nn.weights import survey
 from zsnas_jax.training.batches import NOBODY
 from zsnas_jax.training.models import Model
 from zsnas_jax.training.recipes import Recipe
@@ -70,28 +73,82 @@ def _are_finite(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def make_schedule(recipe: Recipe, steps_per_epoch: int) -> tuple[optax.Schedule, int]:
-    """(learning rate of a step, number of steps)."""
+    """(learning rate of a step, number of steps).
+
+    A cosine falls over the steps after the warm-up; timm's is one of all steps, of which the warm-up takes the first.
+    """
     num_steps = max(1, round(recipe.epochs * steps_per_epoch))
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), num_steps - 1)
     peak = recipe.learning_rate
     if recipe.schedule == "linear":
-        falling = optax.linear_schedule(peak, 0.0, num_steps - warmup)
+        falling = optax.linear_schedule(peak, recipe.final_rate, num_steps - warmup)
     elif recipe.schedule == "exponential":
         falling = optax.exponential_decay(peak, steps_per_epoch, recipe.rate_decay, staircase=True)
     else:
-        falling = optax.cosine_decay_schedule(peak, num_steps - warmup)
+        falling = optax.cosine_decay_schedule(peak, num_steps - warmup, recipe.final_rate / peak)
     if not warmup:
         return falling, num_steps
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), falling], [warmup]), num_steps
+    rising = optax.linear_schedule(recipe.warmup_rate, peak, warmup)
+    return optax.join_schedules([rising, falling], [warmup]), num_steps
 
 
 def make_drop_path(recipe: Recipe, steps_per_epoch: int) -> optax.Schedule:
-    """The rate of drop path of a step: p = p_max e / E in epoch e = 0, 1, ..., of E."""
+    """The rate of drop path of a step: p = p_max e / E in epoch e = 0, 1, ..., of E; p_max if it does not grow."""
+    if not recipe.drop_path_grows:
+        return lambda step: jnp.float32(recipe.drop_path)
     return lambda step: recipe.drop_path * (step // steps_per_epoch) / recipe.epochs
 
 
-def make_optimizer(recipe: Recipe, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The recipe's optimizer; the weight decay is part of the gradient, as the papers have it."""
+def find_decayed(model: Model, recipe: Recipe, variables: Any, image: jax.Array) -> Any:
+    """Which parameters "adamw" decays: a tree of bool as "params", or None where the recipe asks for nothing like it.
+
+    These are the kernels. Biases, scales and shifts of norms, tables (class token, positions, relative ones) and
+    whatever else is no kernel are left alone, as in DeiT. What a parameter is its module tells (`zsnas_jax.nn.roles`),
+    not its name or its axes, by which timm decides. AutoFormer's code means to leave its relative tables alone, too,
+    but names them by what no parameter is called, so that they decay there; and an `nn.Embed` would decay in timm.
+
+    Args:
+        model: the network.
+        recipe: how it is trained.
+        variables: of the network, "params" among them.
+        image: pictures [N, H, W, C]; only their size is read.
+
+    Raises:
+        ValueError: if nobody tells what a parameter is.
+    """
+    if recipe.optimizer != "adamw" or not recipe.weight_decay:
+        return None
+    two = jnp.zeros((2, *image.shape[1:]))  # of a single picture a batch norm may see one value a channel
+    further: dict[str, Any] = {"drop_path": jnp.float32(0)} if model.has_drop_path else {}
+    rngs = {name: jax.random.key(0) for name in ("noise", "drop_path")}
+    call = lambda params: model.train.apply({**variables, "params": params}, two, mutable=True, rngs=rngs, **further)
+    weights = survey(type(model.train).__name__, variables["params"], call)
+    for path, weight in weights.items():
+        if weight.role is None:
+            raise ValueError(
+                f"adamw decays kernels alone: whether {'/'.join(path)} of {weight.layer} is one nobody tells, give the "
+                "module a method parameter_roles, or take weight_decay 0"
+            )
+    return unflatten_dict({path: weight.kernel is not None for path, weight in weights.items()})
+
+
+def make_optimizer(recipe: Recipe, schedule: optax.Schedule, decayed: Any = None) -> optax.GradientTransformation:
+    """The recipe's optimizer.
+
+    The weight decay is part of the gradient, as the papers have it; of "adamw" (Loshchilov and Hutter, ICLR 2019) it is
+    not. With the moments m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g^2, corrected for their start from 0,
+
+        w <- w - rate (m / (sqrt(v) + 1e-8) + weight_decay w)
+
+    Args:
+        recipe: how it is trained.
+        schedule: the rate by step.
+        decayed: a tree of bool as the parameters, which of them "adamw" decays; None: all of them.
+    """
+    if recipe.optimizer == "adamw":
+        decay = {"weight_decay": recipe.weight_decay, "mask": decayed}
+        own = optax.adamw(schedule, b1=recipe.momentum, b2=0.999, eps=1e-8, **decay)
+        return optax.chain(optax.clip_by_global_norm(recipe.clip), own) if recipe.clip else own
     if recipe.optimizer == "rmsprop":
         rms = {"decay": 0.9, "eps": 1.0, "eps_in_sqrt": True, "initial_scale": 1.0}
         own = optax.rmsprop(schedule, momentum=recipe.momentum or None, nesterov=recipe.nesterov, **rms)
@@ -107,27 +164,59 @@ def init_state(key: jax.Array, model: Model, recipe: Recipe, image: jax.Array) -
 
     def make(key: jax.Array) -> State:
         variables = model.init(key, image)
-        optimizer = make_optimizer(recipe, optax.constant_schedule(0.0)).init(variables["params"])
+        decayed = find_decayed(model, recipe, variables, image)
+        optimizer = make_optimizer(recipe, optax.constant_schedule(0.0), decayed).init(variables["params"])
         return State(jnp.int32(0), variables, optimizer, variables if recipe.ema_decay else None)
 
     return jax.jit(make)(key)
 
 
-def mix(key: jax.Array, image: jax.Array, target: Any, alpha: float) -> tuple[jax.Array, Any]:
-    """Mixup: x <- lambda x + (1 - lambda) x_p for a permutation p of the batch and one lambda ~ Beta(alpha, alpha).
+def mix(key: jax.Array, image: jax.Array, target: Any, mixup: float, cutmix: float = 0.0) -> tuple[jax.Array, Any]:
+    """Mixup (Zhang et al., ICLR 2018) or CutMix (Yun et al., ICCV 2019) of a batch with a permutation p of it.
+
+    Mixup is x <- lambda x + (1 - lambda) x_p with one lambda ~ Beta(mixup, mixup), of pictures and targets. CutMix puts
+    a box of x_p into x, that of `draw_box` for one lambda ~ Beta(cutmix, cutmix) in every picture, and mixes targets by
+    the share of the pixels outside of it. Where both are asked for, each comes with probability 1/2.
+
+    This is as in timm, but for p, which there is the reverse of the batch.
 
     Args:
-        key: of lambda and p.
+        key: of all draws.
         image: float[B, H, W, C].
         target: a tree of float[B, ...], mixed alike.
-        alpha: 0: nothing is mixed.
+        mixup: its alpha; 0: none.
+        cutmix: its alpha; 0: none.
     """
-    if not alpha:
+    if not (mixup or cutmix):
         return image, target
     order_key, share_key = jax.random.split(key)
     order = jax.random.permutation(order_key, len(image))
-    share = jax.random.beta(share_key, alpha, alpha)
-    return jax.tree.map(lambda x: share * x + (1 - share) * x[order], (image, target))
+    cuts, alpha = jnp.bool_(bool(cutmix)), jnp.float32(mixup or cutmix)
+    if mixup and cutmix:
+        cuts = jax.random.bernoulli(jax.random.fold_in(key, 3))
+        alpha = jnp.where(cuts, cutmix, mixup)
+    kept = share = jax.random.beta(share_key, alpha, alpha)
+    if cutmix:
+        outside = 1 - draw_box(jax.random.fold_in(key, 4), image.shape[1:3], share)[:, :, None]
+        kept, share = jnp.where(cuts, outside, share), jnp.where(cuts, outside.mean(), share)
+    blend = lambda share, x: share * x + (1 - share) * x[order]
+    return blend(kept, image), jax.tree.map(functools.partial(blend, share), target)
+
+
+def draw_box(key: jax.Array, sides: Sequence[int], share: jax.Array) -> jax.Array:
+    """CutMix's box in a picture of sides (H, W): float[H, W], 1 inside and 0 outside.
+
+    Its own sides are sqrt(1 - share) of the picture's, rounded down, and again to what is even. Its centre is a pixel,
+    each alike; what lies outside of the picture is cut off.
+    """
+
+    def inside(key: jax.Array, pixels: int) -> jax.Array:
+        half, place = jnp.int32(jnp.sqrt(1 - share) * pixels) // 2, jnp.arange(pixels)
+        centre = jax.random.randint(key, (), 0, pixels)
+        return (place >= centre - half) & (place < centre + half)
+
+    rows, columns = map(inside, jax.random.split(key), sides)
+    return jnp.float32(rows[:, None] & columns)
 
 
 def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
@@ -145,8 +234,8 @@ def make_loss(
 ) -> Callable[..., tuple[jax.Array, Any]]:
     """(params, rest of the variables, batch, key, rate) to (loss, (rest of the variables, share of labels hit)).
 
-    The key is for mixup, and for modules that draw from the random streams "noise" and "drop_path"; the rate is drop
-    path's.
+    The key is for mixup and CutMix, and for modules that draw from the random streams "noise" and "drop_path"; the rate
+    is drop path's.
 
     Raises:
         ValueError: if the model and the recipe do not agree on whether there is an auxiliary head, and drop path.
@@ -161,7 +250,7 @@ def make_loss(
         target = {"label": label}
         if "teacher" in batch:
             target["teacher"] = jax.nn.softmax(batch["teacher"])
-        image, target = mix(key, pixels, target, recipe.mixup)
+        image, target = mix(key, pixels, target, recipe.mixup, recipe.cutmix)
         if teacher is not None:
             target["teacher"] = lax.stop_gradient(jax.nn.softmax(teacher(image)))
         lower = lambda x: x.astype(recipe.precision)
@@ -206,9 +295,9 @@ def make_train_step(
             and mixes within it; gradients, statistics and metrics are the mean over devices.
 
     Raises:
-        ValueError: as `make_loss`.
+        ValueError: as `make_loss`, and when it is first called as `find_decayed`.
     """
-    optimizer, loss = make_optimizer(recipe, schedule), make_loss(model, recipe, num_classes, teacher)
+    loss = make_loss(model, recipe, num_classes, teacher)
 
     def step(state: State, batch: Batch, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(key, state.step)
@@ -219,6 +308,7 @@ def make_train_step(
         (value, (rest, accuracy)), gradient = differentiated(params, rest, batch, key, rate)
         if mesh is not None:
             value, rest, accuracy, gradient = lax.pmean((value, rest, accuracy, gradient), AXIS)
+        optimizer = make_optimizer(recipe, schedule, find_decayed(model, recipe, state.variables, batch["image"]))
         updates, own = optimizer.update(gradient, state.optimizer, params)
         variables = rest | {"params": optax.apply_updates(params, updates)}
         average = state.average
