@@ -38,7 +38,7 @@ def open_benchmark(name: str | os.PathLike[str], space: str | None = None) -> Ta
 
     Args:
         name: of the benchmark, or the path.
-        space: whose table is meant, of a file that holds several: TransNAS-Bench-101's.
+        space: whose table is meant, of a file that holds several: of TransNAS-Bench-101, OoD-ViT-NAS, ViT-Bench.
 
     Raises:
         FileNotFoundError: if neither a benchmark nor a file of the name exists.
@@ -57,7 +57,7 @@ def open_benchmark(name: str | os.PathLike[str], space: str | None = None) -> Ta
     if path.name.endswith((".csv", ".csv.gz")):
         if nasbench101.is_csv(path):
             return nasbench101.from_csv(path)
-        return published.from_csv(path) or from_csv(path)
+        return published.from_csv(path, space) or from_csv(path)
     if path.suffix == ".npz":
         return nasbench101.from_arrays(path) if nasbench101.is_arrays(path) else load(path)
     if path.suffix == ".tfrecord":

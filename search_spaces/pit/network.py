@@ -1,6 +1,6 @@
 """PiT's networks: overlapping patches, three stages of blocks with a pooling before the second and the third.
 
-The first token is the class's, the others are the pixels of a map, row by row. Axes: N batch, T tokens, C channels of a token.
+The first token is the class's, the others are the pixels of a map, row by row. Axes: N batch, T tokens, C channels.
 """
 
 import math
@@ -58,8 +58,8 @@ class OverlappingPatches(Block):
 class Pool(Block):
     """Halves the map and widens it: float[N, 1 + S * S, C] to float[N, 1 + ceil(S / 2)^2, width].
 
-    The map by a depthwise convolution of 3 x 3 at stride 2, of which each channel has width / C filters, the class token
-    by a dense layer, both with bias.
+    The map by a depthwise convolution of 3 x 3 at stride 2, of which each channel has width / C filters, the class
+    token by a dense layer, both with bias.
     """
 
     width: int

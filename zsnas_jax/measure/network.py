@@ -94,7 +94,7 @@ class Network(NamedTuple):
         return type(self.module).__name__
 
     def has(self, path: Path, weight: Weight, array: jax.Array) -> Any:
-        """Whether the architecture has a kernel at all: bool, or bool[P] along the first axis of `Weight.as_matrices`."""
+        """Whether the architecture has a kernel at all: bool, or bool[P], P as of `Weight.as_matrices`."""
         active = self.is_active(path)
         return weight.as_matrices(jnp.broadcast_to(active, array.shape)).any((1, 2)) if jnp.ndim(active) else active
 
