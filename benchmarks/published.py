@@ -130,7 +130,7 @@ def _vit_bench(space: SearchSpace, row: Mapping[str, str]) -> np.ndarray:
     numbers = [*_numbers(json.dumps([found[name] for name in one]), "/".join(one))]
     lists: list[list[float]] = [_numbers(json.dumps(found[name]), name) for name in several]
     if not is_pit:
-        return _of_lists(space, *numbers, *lists)
+        return _of_lists(space, numbers[0], numbers[1], *lists)
     joined = ("-".join(f"{value:g}" for value in values) for values in lists)
     return np.asarray(space.decode(":".join(("pit", *(f"{value:g}" for value in numbers), *joined))))
 

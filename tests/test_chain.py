@@ -20,7 +20,7 @@ from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, Site
 
 REFUSED = ("grasp", "zico", "dyniso", "phi_bn", "zen", "bt", "bndlent")
-SERVED = tuple(name for name in proxies.PROXIES if name not in REFUSED)
+SERVED = tuple(name for name in proxies.expand(["all"]) if name not in REFUSED)
 MASKED = tuple(name for name in SERVED if name.startswith(("sam", "ncd")))
 
 

@@ -28,7 +28,7 @@ from zsnas_jax.nn.roles import Role
 from zsnas_jax.nn.weights import survey
 
 KEY = jax.random.key(7)
-NAMES = tuple(proxies.PROXIES)
+NAMES = tuple(proxies.expand(["all"]))
 LOG_DETERMINANTS = {name for name in NAMES if name.endswith(("cor", "nwot")) or name.startswith("gcor")} - {"jaccor"}
 LOG_DETERMINANTS |= {"naswot"}
 RTOL = {"fisher": 1e-2, "grasp": 5e-3}

@@ -84,7 +84,7 @@ def test_golden_values(number, names):
         np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=name)
 
 
-ALL = tuple(proxies.PROXIES)
+ALL = tuple(proxies.expand(["all"]))
 FEW = ("pnorm", "snip", "fisher", "jaccor", "naswot", "wrcor", "params", "synflow", "nir_swap")
 """One of each kind that shares the pass of WRCor, or prepares the network: the others compile for minutes."""
 KEY = jax.random.key(3)

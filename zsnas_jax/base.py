@@ -79,6 +79,8 @@ class Proxy(NamedTuple):
             layers, or another loss; None: as it is. Shares a pass with proxies whose `prepare` is equal.
         undefined: when the score is -inf, for reports: "where a picture's gradient has no variance".
         is_size: whether the score is a count that no pass changes, so that options of the layers are none of it.
+        only_for: the kind of networks that it is made for, such as "transformers", where it refuses others; then it is
+            not one of "all".
     """
 
     name: str
@@ -91,6 +93,7 @@ class Proxy(NamedTuple):
     prepare: Callable[[Any], Any] | None = None
     undefined: str = ""
     is_size: bool = False
+    only_for: str = ""
 
     @property
     def identity(self) -> str:

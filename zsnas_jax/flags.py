@@ -16,6 +16,7 @@ from zsnas_jax.arguments import Range, Subject
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import DATASETS, PictureSource
+from zsnas_jax.datasets.sources import MAX_CLASSES
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.nn.options import ACTIVATIONS, NORMS, LayerOptions
 from zsnas_jax.proxies import PROXIES, WEIGHTINGS
@@ -31,7 +32,7 @@ TRUTH = Subject("Trained accuracy")
 RUN = Subject("The run and its results")
 
 NUM_DEVICES = Range(0, 128)
-_SIZES = ("channels", "layers", "imagenet", "with_stem")
+_SIZES = ("channels", "layers", "imagenet", "with_stem", "input_size", "patch_size", "attention_sites")
 """Flags that say the size of networks, where a space lets one choose it."""
 _SIZE = Range(0.0, 1e18, without=(0,))
 _MAX_CPU_DEVICES = 8  # each holds its own activations: 0.3 GB at a batch of 64
@@ -78,9 +79,13 @@ def define_network_flags(dataset: str) -> None:
     NETWORK.whole("layers", None, f"L, the cells of a network, {says}", Range(1, 256))
     NETWORK.switch("imagenet", None, f"Stems of ImageNet, which make a picture eight times smaller, {says}")
     NETWORK.switch("with_stem", None, f"Whether a stem stands before the cells, {says}")
+    says = "of transformers; default the space's."
+    NETWORK.whole("input_size", None, f"Pixels along a side of what networks see, {says}", Range(1, 1024))
+    NETWORK.whole("patch_size", None, f"Pixels along a side of a patch, {says}", Range(1, 1024))
+    NETWORK.switch("attention_sites", None, f"Response sites where softmax is, not where GELU is, {says}")
     NETWORK.choice("init", "kaiming_uniform", "Initialisation.", INITIALIZERS)
     DATA.path("dataset", dataset, f"Pictures: {', '.join(DATASETS)}, or the path of an .npz.")
-    DATA.whole("num_classes", None, "Width of the logits; default that of the data set.", Range(2, 22_000))
+    DATA.whole("num_classes", None, "Width of the logits; default that of the data set.", Range(2, MAX_CLASSES))
     TRUTH.text("benchmark_column", None, "Column of the ground truth, for example cifar10_test_200.")
 
 
@@ -99,7 +104,7 @@ def define_scoring_flags() -> None:
         "proxies",
         ["wrcor"],
         "Proxies, separated by commas, each with settings of its own or without (wrcor,wrcor:weighting=none,"
-        f"swap:num_samples=16,naswot:norm=ln), or all: {', '.join(PROXIES)}.",
+        f"swap:num_samples=16,naswot:norm=ln), or all that serve any network: {', '.join(PROXIES)}.",
     )
     SCORES.choice("weighting", "expb2t", "Layer weights of WRCor.", WEIGHTINGS)
     SCORES.whole("repeats", 1, "Initialisations that a score is the mean of.", Range(1, 10_000))

@@ -43,6 +43,8 @@ _RECIPE_OF = {
     "nats_size": "nats_size",
     "rlnas": "rlnas",
     **dict.fromkeys(darts.OFFERS, "darts"),
+    **dict.fromkeys(("autoformer_t", "autoformer_s", "autoformer_b"), "autoformer"),
+    **dict.fromkeys(("autoformer_plain", "pit"), "autoformer_plain"),
 }
 _USUAL_SIZE = 224
 TRAINING = Subject("Training")

@@ -40,13 +40,13 @@ GRIDS: Mapping[str, Grid] = MappingProxyType(
 
 
 def space(
-    name: str, image_size: int = 224, patch_size: int = 16, attention_sites: bool = False, grid: Grid | None = None
+    name: str, input_size: int = 224, patch_size: int = 16, attention_sites: bool = False, grid: Grid | None = None
 ) -> SearchSpace:
     """A space as a value.
 
     Args:
         name: in `GRIDS`.
-        image_size: pixels along a side of what networks see; they resize pictures of other sizes.
+        input_size: pixels along a side of what networks see; they resize pictures of other sizes.
         patch_size: pixels along a side of a patch.
         attention_sites: whether response sites are what enters softmax, an experiment; else what enters GELU.
         grid: of your own, instead of the name's.
@@ -56,10 +56,10 @@ def space(
     """
     if name not in GRIDS:
         raise ValueError(f"unknown space {name!r}: allowed are {', '.join(GRIDS)}")
-    if image_size < 1 or patch_size < 1 or image_size % patch_size:
-        raise ValueError(f"patch_size is {patch_size}: it has to divide the pictures' image_size {image_size}")
-    fields: dict[str, Any] = {"image_size": image_size, "patch_size": patch_size, "attention_sites": attention_sites}
-    grid, pixels = grid or GRIDS[name], {"image_size": image_size, "patch_size": patch_size}
+    if input_size < 1 or patch_size < 1 or input_size % patch_size:
+        raise ValueError(f"patch_size is {patch_size}: it has to divide the pictures' input_size {input_size}")
+    fields: dict[str, Any] = {"input_size": input_size, "patch_size": patch_size, "attention_sites": attention_sites}
+    grid, pixels = grid or GRIDS[name], {"input_size": input_size, "patch_size": patch_size}
     network: Any = functools.partial(AutoFormer, grid, **fields)
 
     def training_network(num_classes: int, auxiliary: bool, drop_path: bool) -> AutoFormer:
@@ -79,7 +79,7 @@ def space(
         layer_of=layer_of,
         is_active=functools.partial(is_active, grid),
         num_choices=grid.num_choices,
-        graph=functools.partial(graph, grid, image_size // patch_size),
+        graph=functools.partial(graph, grid, input_size // patch_size),
         static=functools.partial(plan_of, grid),
         locate=locate,
         size=fields,

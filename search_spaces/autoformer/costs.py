@@ -31,34 +31,34 @@ def _counted(grid: Grid, arch: Any) -> _Counted:
     return _Counted(width, there, inner, xp.floor(width * ratios))
 
 
-def num_params(grid: Grid, arch: Any, num_classes: int, *, image_size: int, patch_size: int) -> Any:
+def num_params(grid: Grid, arch: Any, num_classes: int, *, input_size: int, patch_size: int) -> Any:
     """Trainable parameters, int[]: patches, tokens and positions, blocks, norms, classifier."""
     e, there, q, f = _counted(grid, arch)
-    tokens, pixels = (image_size // patch_size) ** 2 + 1, 3 * patch_size**2
+    tokens, pixels = (input_size // patch_size) ** 2 + 1, 3 * patch_size**2
     tables = 4 * (2 * MAX_DISTANCE + 2) * (grid.head_width or 0)
     blocks = 3 * e * q + 3 * q + q * e + e + 4 * e + 2 * e * f + f + e + tables
     total = pixels * e + e + e * (tokens + 1) + 2 * e + e * num_classes + num_classes + (there * blocks).sum(-1)
     return total.astype(jnp.int32) if isinstance(total, jax.Array) else round(float(total))
 
 
-def num_flops(grid: Grid, arch: Any, num_classes: int, *, image_size: int, patch_size: int) -> Any:
+def num_flops(grid: Grid, arch: Any, num_classes: int, *, input_size: int, patch_size: int) -> Any:
     """What the published searches call FLOPs, float[]; their code counts the class token once more in each block.
 
     Of `autoformer_plain`, whose published code counts none, it is `num_multiply_adds`.
     """
     if grid.head_width is None:
-        return num_multiply_adds(grid, arch, num_classes, image_size=image_size, patch_size=patch_size)
+        return num_multiply_adds(grid, arch, num_classes, input_size=input_size, patch_size=patch_size)
     e, there, q, f = _counted(grid, arch)
-    n, pixels = (image_size // patch_size) ** 2, 3 * patch_size**2
+    n, pixels = (input_size // patch_size) ** 2, 3 * patch_size**2
     s = n + 2
     blocks = 2 * s * e + 3 * s * e * q + 2 * s * s * q + s * q * e + 28 * s * s + s * s / 2 + s * q / 2 + 2 * s * e * f
     return e + pixels * n * e + e * (n + 1) / 2 + (n + 1) * num_classes * e + (there * blocks).sum(-1)
 
 
-def num_multiply_adds(grid: Grid, arch: Any, num_classes: int, *, image_size: int, patch_size: int) -> Any:
+def num_multiply_adds(grid: Grid, arch: Any, num_classes: int, *, input_size: int, patch_size: int) -> Any:
     """Multiply-adds of the products of one picture, float[]: no norms, biases, positions; q R is of all pairs."""
     e, there, q, f = _counted(grid, arch)
-    n, pixels = (image_size // patch_size) ** 2, 3 * patch_size**2
+    n, pixels = (input_size // patch_size) ** 2, 3 * patch_size**2
     t = n + 1
     pairs = 4 if grid.head_width else 2  # q k and A v, and q R and A R
     blocks = 3 * t * e * q + t * q * e + 2 * t * e * f + pairs * t * t * q

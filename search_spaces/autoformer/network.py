@@ -28,7 +28,7 @@ class AutoFormer(nn.Module):
     Attributes:
         grid: what they can be made of.
         num_classes: width of the logits.
-        image_size: pixels along a side of what is cut into patches; pictures of other sizes are resized.
+        input_size: pixels along a side of what is cut into patches; pictures of other sizes are resized.
         patch_size: divides it.
         attention_sites: whether the response sites are what enters softmax, not what enters GELU.
         drop_path: whether blocks are left out at random, in training; then it is called with a rate.
@@ -38,7 +38,7 @@ class AutoFormer(nn.Module):
 
     grid: Grid
     num_classes: int = 1000
-    image_size: int = 224
+    input_size: int = 224
     patch_size: int = 16
     attention_sites: bool = False
     drop_path: bool = False
@@ -94,7 +94,7 @@ class AutoFormer(nn.Module):
 
     @nn.nowrap
     def _patches(self, width: int, **own: Any) -> Patches:
-        sizes = width, self._widest.width, self.image_size, self.patch_size
+        sizes = width, self._widest.width, self.input_size, self.patch_size
         return Patches(*sizes, kernel_init=self.kernel_init, options=self.options, **own)
 
     @nn.nowrap
@@ -104,7 +104,7 @@ class AutoFormer(nn.Module):
             sizes,
             self._widest,
             grid.head_width,
-            self.image_size // self.patch_size if grid.head_width else 0,
+            self.input_size // self.patch_size if grid.head_width else 0,
             grid.epsilon,
             self.attention_sites,
             place / (grid.num_blocks - 1),

@@ -30,21 +30,21 @@ from zsnas_jax.search_spaces.pit.network import PATCH, layer_of, steps
 __all__ = ["GRID", "Grid", "Plan", "arch_of", "decode", "encode", "plan_of", "space", "steps"]
 
 
-def space(image_size: int = 224, attention_sites: bool = False, grid: Grid = GRID) -> SearchSpace:
+def space(input_size: int = 224, attention_sites: bool = False, grid: Grid = GRID) -> SearchSpace:
     """The space as a value.
 
     Args:
-        image_size: pixels along a side of what networks see.
+        input_size: pixels along a side of what networks see.
         attention_sites: whether response sites are what enters softmax, an experiment; else what enters GELU.
         grid: what networks can be made of.
 
     Raises:
         ValueError: if a picture has no room for a patch.
     """
-    if image_size < PATCH:
-        raise ValueError(f"image_size is {image_size}: patches of a PiT have {PATCH} pixels along a side")
-    fields: dict[str, Any] = {"image_size": image_size, "attention_sites": attention_sites}
-    own: dict[str, Any] = {"image_size": image_size, "grid": grid}
+    if input_size < PATCH:
+        raise ValueError(f"input_size is {input_size}: patches of a PiT have {PATCH} pixels along a side")
+    fields: dict[str, Any] = {"input_size": input_size, "attention_sites": attention_sites}
+    own: dict[str, Any] = {"input_size": input_size, "grid": grid}
 
     def training_network(num_classes: int, auxiliary: bool, drop_path: bool) -> ChainNetwork:
         if auxiliary:
@@ -63,12 +63,12 @@ def space(image_size: int = 224, attention_sites: bool = False, grid: Grid = GRI
         layer_of=layer_of,
         is_valid=is_valid,
         num_choices=grid.num_choices,
-        graph=functools.partial(graph, image_size=image_size, grid=grid),
+        graph=functools.partial(graph, input_size=input_size, grid=grid),
         is_dispatched=False,
         static=functools.partial(plan_of, grid=grid),
         chain=trace_chain(
             lambda arch, num_classes: steps(plan_of(arch, grid), num_classes, **fields),
-            (image_size, image_size, 3),
+            (input_size, input_size, 3),
         ),
         size=fields,
         with_size=lambda **changed: space(grid=grid, **{**fields, **changed}),

@@ -20,11 +20,11 @@ def _counted(arch: Any, grid: Grid) -> tuple[Any, Any, list[Any]]:
     return widths, of(grid.ratios, arch[1]), [of(grid.depths[stage], arch[2 + stage]) for stage in range(NUM_STAGES)]
 
 
-def num_params(arch: Any, num_classes: int, *, image_size: int = 224, grid: Grid = GRID) -> Any:
+def num_params(arch: Any, num_classes: int, *, input_size: int = 224, grid: Grid = GRID) -> Any:
     """Trainable parameters, int[]: patches, tokens and positions, blocks, poolings, norm, classifier."""
     widths, ratio, depths = _counted(arch, grid)
     first, last = widths[0], widths[-1]
-    total = (3 * PATCH**2 + 1) * first + grid_of(image_size) ** 2 * first + first
+    total = (3 * PATCH**2 + 1) * first + grid_of(input_size) ** 2 * first + first
     for e, depth in zip(widths, depths, strict=True):
         f = e * ratio
         total = total + depth * (4 * e * e + 9 * e + 2 * e * f + f)
@@ -34,10 +34,10 @@ def num_params(arch: Any, num_classes: int, *, image_size: int = 224, grid: Grid
     return total.astype(jnp.int32) if isinstance(total, jax.Array) else int(total)
 
 
-def num_flops(arch: Any, num_classes: int, *, image_size: int = 224, grid: Grid = GRID) -> Any:
+def num_flops(arch: Any, num_classes: int, *, input_size: int = 224, grid: Grid = GRID) -> Any:
     """Multiply-adds of the products and convolutions of one picture, float[]: no norms, biases, positions."""
     widths, ratio, depths = _counted(arch, grid)
-    side, total = grid_of(image_size), 0.0
+    side, total = grid_of(input_size), 0.0
     total = total + 3 * PATCH**2 * side**2 * widths[0] + num_classes * widths[-1]
     for stage, (e, depth) in enumerate(zip(widths, depths, strict=True)):
         if stage:

@@ -24,32 +24,32 @@ PATCH, STRIDE = 16, 8
 EPSILON = 1e-6
 
 
-def grid_of(image_size: int) -> int:
+def grid_of(input_size: int) -> int:
     """Rows and columns of patches in a picture."""
-    return (image_size - PATCH) // STRIDE + 1
+    return (input_size - PATCH) // STRIDE + 1
 
 
 class OverlappingPatches(Block):
     """Patches as tokens behind the class token: float[N, S, S, 3] to float[N, T, width].
 
     A convolution of 16 x 16 at stride 8 without padding, with bias; a table of positions is added to its map, none to
-    the class token. Pictures of other sizes than `image_size` are resized, bilinearly, without antialias.
+    the class token. Pictures of other sizes than `input_size` are resized, bilinearly, without antialias.
     """
 
     width: int
-    image_size: int
+    input_size: int
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Applies it."""
-        n, grid = len(image), grid_of(self.image_size)
-        image, halves = resize(image, self.image_size), PATCH // STRIDE
+        n, grid = len(image), grid_of(self.input_size)
+        image, halves = resize(image, self.input_size), PATCH // STRIDE
         cut = image[:, : (grid + 1) * STRIDE, : (grid + 1) * STRIDE]
         tiles = cut.reshape(n, grid + 1, STRIDE, grid + 1, STRIDE, -1).swapaxes(2, 3)  # a patch is 2 x 2 of them
         parts = [[tiles[:, i : i + grid, j : j + grid] for j in range(halves)] for i in range(halves)]
         x = jnp.concatenate([jnp.concatenate(row, axis=4) for row in parts], axis=3)
         x = x.reshape(n, grid**2, PATCH, PATCH, -1)
-        dense = Dense((self.width,), 3, kernel_init=self.kernel_init, options=self.options, name="patch")
+        dense = Dense((self.width,), 3, "other", kernel_init=self.kernel_init, options=self.options, name="patch")
         x = dense(x, self.options.key_of(self)) + Table((grid**2, self.width), name="pos")()
         token = jnp.broadcast_to(Table((1, self.width), name="cls")(), (n, 1, self.width))
         return jnp.concatenate([token, x], axis=1)
@@ -72,8 +72,8 @@ class Pool(Block):
         pixels = self.options.mask(x[:, 1:], keys[0]).reshape(n, side, side, channels)
         several = jnp.repeat(pixels, self.width // channels, axis=-1)
         own: dict[str, Any] = {"kernel_init": self.kernel_init, "options": LayerOptions()}
-        pooled = Conv(self.width, 3, 2, depthwise=True, use_bias=True, name="pool", **own)(several)
-        dense = Dense((self.width,), kernel_init=self.kernel_init, options=self.options, name="cls")
+        pooled = Conv(self.width, 3, 2, depthwise=True, use_bias=True, part="other", name="pool", **own)(several)
+        dense = Dense((self.width,), part="other", kernel_init=self.kernel_init, options=self.options, name="cls")
         return jnp.concatenate([dense(x[:, :1], keys[1]), pooled.reshape(n, -1, self.width)], axis=1)
 
 
@@ -93,7 +93,7 @@ def steps(
     plan: Plan,
     num_classes: int,
     *,
-    image_size: int = 224,
+    input_size: int = 224,
     attention_sites: bool = False,
     drop_path: bool = False,
     **own: Any,
@@ -103,12 +103,12 @@ def steps(
     Args:
         plan: of the network.
         num_classes: width of the logits.
-        image_size: pixels along a side of what networks see.
+        input_size: pixels along a side of what networks see.
         attention_sites: whether response sites are what enters softmax, not what enters GELU.
         drop_path: whether blocks are left out at random, in training, at a rate that is a value "drop_path".
         **own: fields.
     """
-    found, number, last = [Step("patches", OverlappingPatches(plan.widths[0], image_size, **own))], 0, sum(plan.depths)
+    found, number, last = [Step("patches", OverlappingPatches(plan.widths[0], input_size, **own))], 0, sum(plan.depths)
     reads = ("x", "drop_path") if drop_path else ("x",)
     for stage, (depth, heads, width) in enumerate(zip(plan.depths, plan.heads, plan.widths, strict=True)):
         if stage:

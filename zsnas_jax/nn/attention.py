@@ -362,23 +362,25 @@ class Patches(Block):
     Attributes:
         width: C.
         masked: C for which masks are drawn.
-        image_size: S; pictures of other sizes are resized, bilinearly, without antialias.
+        input_size: S; pictures of other sizes are resized, bilinearly, without antialias.
         patch_size: divides S.
     """
 
     width: int
     masked: int
-    image_size: int
+    input_size: int
     patch_size: int
 
     @nn.compact
     def __call__(self, image: jax.Array, own: Own | None = None) -> jax.Array:
         """Applies it."""
-        n, p, grid = len(image), self.patch_size, self.image_size // self.patch_size
-        image = resize(image, self.image_size)
+        n, p, grid = len(image), self.patch_size, self.input_size // self.patch_size
+        image = resize(image, self.input_size)
         x = image.reshape(n, grid, p, grid, p, image.shape[-1]).swapaxes(2, 3).reshape(n, grid**2, p, p, -1)
         masks = (p, p, image.shape[-1])
-        dense = Dense((self.width,), 3, None, masks, kernel_init=self.kernel_init, options=self.options, name="patch")
+        dense = Dense(
+            (self.width,), 3, "other", masks, kernel_init=self.kernel_init, options=self.options, name="patch"
+        )
         x = dense(x, self.options.key_of(self))
         token = jnp.broadcast_to(Table((1, self.width), name="cls")(), (n, 1, self.width))
         positions = Table((grid**2 + 1, self.width), name="pos")()

@@ -14,7 +14,7 @@ from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, conv_transpose2d, depthwise_conv2d
 from zsnas_jax.nn.options import EPSILON, LayerOptions
 from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
-from zsnas_jax.nn.roles import Kernel, Role, Roles
+from zsnas_jax.nn.roles import Kernel, Part, Role, Roles
 from zsnas_jax.nn.weights import Weight
 
 _KERNEL = Kernel((2,), (3,), (0, 1), weighs_itself=True)
@@ -33,6 +33,7 @@ class Conv(nn.Module):
         dilation: pixels from one entry of the kernel to the next; other than 1 for depthwise convolutions alone.
         transposed: whether it is the transposed convolution of size 3, which doubles H and W; its stride is not read.
         use_bias: whether a bias is added, zero at the start.
+        part: what of a transformer it is, in one.
     """
 
     channels: int
@@ -42,6 +43,7 @@ class Conv(nn.Module):
     dilation: int = 1
     transposed: bool = False
     use_bias: bool = False
+    part: Part | None = None
     kernel_init: Initializer = kaiming_uniform
     options: LayerOptions = LayerOptions()
 
@@ -68,11 +70,11 @@ class Conv(nn.Module):
         """What its parameters are where so many channels enter."""
         shape = (self.size, self.size, 1 if self.depthwise else inputs, self.channels)
         bias = {"bias": Weight("Conv", Role.BIAS, (self.channels,), ())} if self.use_bias else {}
-        return {"kernel": Weight("Conv", _KERNEL, shape, ()), **bias}
+        return {"kernel": Weight("Conv", _KERNEL._replace(part=self.part), shape, ()), **bias}
 
     def parameter_roles(self) -> Roles:
         """What it holds."""
-        return {"kernel": _KERNEL, "bias": Role.BIAS}
+        return {"kernel": _KERNEL._replace(part=self.part), "bias": Role.BIAS}
 
 
 class Norm(nn.Module):

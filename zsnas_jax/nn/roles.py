@@ -22,9 +22,9 @@ class Role(enum.Enum):
     OTHER = "a parameter of another kind"
 
 
-Part = Literal["attention", "mlp", "head"]
-"""What of a transformer a kernel is: the products of attention (query, key, value, output), the two layers that every
-token goes through by itself, the classifier."""
+Part = Literal["attention", "mlp", "head", "other"]
+"""What of a transformer a kernel is: of attention's products (query, key, value, output), of the layers that every
+token goes through by itself, the classifier, or none of these, as the patches' is."""
 
 
 class Kernel(NamedTuple):
@@ -38,7 +38,7 @@ class Kernel(NamedTuple):
         num_filter_axes: so many last axes of the layer's output tell filters apart; None: they are not its last ones.
         weighs_itself: whether the module passes its output through `zsnas_jax.nn.probes.weigh` with its own slot; else
             a pass does so with what its `__call__` returns.
-        part: what of a transformer it is; None: no part that proxies tell apart, or nobody said.
+        part: what of a transformer it is; None: nobody said.
         lifted_in_front: whether all lifts of the network that holds it put their axes in front; else a trace finds out.
     """
 
@@ -153,4 +153,8 @@ def roles_of(module: nn.Module, tell: TellRoles | None = None) -> Roles:
     own = getattr(module, "parameter_roles", None)
     if own is not None:
         return own()
-    return next((describe(module) for cls, describe in _FLAX if isinstance(module, cls)), {})
+    roles = next((describe(module) for cls, describe in _FLAX if isinstance(module, cls)), {})
+    if isinstance(module.parent, nn.MultiHeadDotProductAttention):
+        of_part = lambda role: role._replace(part="attention") if isinstance(role, Kernel) else role
+        return {name: of_part(role) for name, role in roles.items()}
+    return roles

@@ -78,8 +78,10 @@ __all__ = [
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The names, or every one where they are "all"."""
-    return list(PROXIES) if list(names) == ["all"] else list(names)
+    """The names, or every one where they are "all", but for proxies of one kind of networks alone."""
+    if list(names) != ["all"]:
+        return list(names)
+    return [name for name, make in PROXIES.items() if not make().only_for]
 
 
 def make_proxies(

@@ -2,8 +2,8 @@
 
 Both look at one way back from R, the sum of the logits of one picture of ones, in the network with every parameter
 absolute: biases, norms, tokens and tables too; norms and softmax stay. What of a transformer a kernel is, its module
-says (`zsnas_jax.nn.roles.Kernel.part`); kernels of no part, such as that of the patches, do not count. Axes: P
-positions along an `nn.scan`, I inputs, O outputs of a kernel.
+says (`zsnas_jax.nn.roles.Kernel.part`); that of the patches does not count, and a kernel of which nobody says it is
+refused. Axes: P positions along an `nn.scan`, I inputs, O outputs of a kernel.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +21,6 @@ from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.roles import Part
 from zsnas_jax.nn.weights import kernels_of
 
-_KERNEL_GRADIENTS = frozenset({"kernel_gradients"})
-
 
 def all_absolute(network: Network) -> Network:
     """The network that both measure: every parameter absolute, one picture of ones, the loss R."""
@@ -39,25 +37,36 @@ def _sum_by_part(measured: Measurements, asker: str, of: Mapping[Part, _PerKerne
     """The sum over kernels of what their part is measured by.
 
     Raises:
-        ValueError: if no kernel says that it is attention's.
+        ValueError: if nobody says which part a kernel is.
     """
     network = measured.network
     params, slopes = flatten_dict(network.params), flatten_dict(measured.kernel_gradients)
-    total, parts = jnp.zeros(()), set()
+    total = jnp.zeros(())
     for path, weight in kernels_of(network.weights, asker):
         assert weight.kernel
         if (part := weight.kernel.part) is None:
+            raise ValueError(
+                f"proxy {asker} is of transformers: nobody says which part of one {'/'.join(path)} of {weight.layer} "
+                "is; say by `roles` Kernel(..., part='attention'), 'mlp', 'head' or 'other'"
+            )
+        if part not in of:
             continue
-        parts.add(part)
         entries = jnp.broadcast_to(network.is_active(path), params[path].shape)
         arrays = (weight.as_matrices(array) for array in (params[path], slopes[path], entries))
         total += jnp.where(network.has(path, weight, params[path]), of[part](*arrays), 0.0).sum()
-    if "attention" not in parts:
-        raise ValueError(
-            f"proxy {asker} is of transformers: no kernel of {network.name} says that it is attention's; where it is, "
-            "say so by `roles`, Kernel(..., part='attention')"
-        )
     return total
+
+
+def _proxy(name: str, parts: Mapping[Part, _PerKernel], reference: str) -> Proxy:
+    return Proxy(
+        name,
+        lambda measured: _sum_by_part(measured, name, parts),
+        frozenset({"kernel_gradients"}),
+        {},
+        reference,
+        prepare=all_absolute,
+        only_for="transformers",
+    )
 
 
 def _nuclear_norms(matrices: jax.Array) -> jax.Array:
@@ -75,8 +84,7 @@ def dss() -> Proxy:
     synaptic: _PerKernel = lambda w, g, entries: jnp.abs(w * g).sum((1, 2))
     diversity: _PerKernel = lambda w, g, entries: _nuclear_norms(g) * _nuclear_norms(w)
     parts: Mapping[Part, _PerKernel] = {"attention": diversity, "mlp": synaptic, "head": synaptic}
-    score = lambda m: _sum_by_part(m, "dss", parts)
-    return Proxy("dss", score, _KERNEL_GRADIENTS, {}, "Zhou et al., TF-TAS, CVPR 2022", prepare=all_absolute)
+    return _proxy("dss", parts, "Zhou et al., TF-TAS, CVPR 2022")
 
 
 def autoprox() -> Proxy:
@@ -91,5 +99,4 @@ def autoprox() -> Proxy:
     size: _PerKernel = lambda w, g, entries: jnp.abs(g).sum((1, 2))
     squashed: _PerKernel = lambda w, g, entries: mean(jax.nn.sigmoid(g), entries)
     parts: Mapping[Part, _PerKernel] = {"attention": size, "mlp": squashed, "head": squashed}
-    score = lambda m: _sum_by_part(m, "autoprox", parts)
-    return Proxy("autoprox", score, _KERNEL_GRADIENTS, {}, "Wei et al., Auto-Prox, AAAI 2024", prepare=all_absolute)
+    return _proxy("autoprox", parts, "Wei et al., Auto-Prox, AAAI 2024")
