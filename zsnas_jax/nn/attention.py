@@ -8,6 +8,7 @@ Axes: N batch, T tokens, G rows and columns of the grid of patches, C channels o
 of a head, F hidden units.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -202,6 +203,38 @@ def relative_values(weights: jax.Array, relative: tuple[jax.Array, jax.Array, ja
     return jnp.concatenate([first, patches], axis=1)
 
 
+Positions = tuple[jax.Array, jax.Array, jax.Array] | None
+"""What `RelativePositions` returns, where there are any."""
+
+
+def attention_logits(query: jax.Array, key: jax.Array, positions: Positions, scale: Any) -> jax.Array:
+    """(q_a . (k_b + R[a, b])) * scale of float[N, T, H, D]: float[N, H, T, T]."""
+    logits = jnp.einsum("nahd,nbhd->nhab", query, key)
+    return (logits if positions is None else logits + relative_logits(query, positions)) * scale
+
+
+def attend(logits: jax.Array, value: jax.Array, positions: Positions) -> jax.Array:
+    """sum_b A[a, b] (v_b + R[a, b]), A the softmax of float[N, H, T, T]: float[N, T, H, D]."""
+    weights = jax.nn.softmax(logits, axis=-1)
+    output = jnp.einsum("nhab,nbhd->nahd", weights, value)
+    return output if positions is None else output + relative_values(weights, positions)
+
+
+# What is of [T, T], and what GELU made, is computed again on the way back: stored, it would take most of the memory.
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, of_key: Positions, of_value: Positions, scale: Any
+) -> jax.Array:
+    return attend(attention_logits(query, key, of_key, scale), value, of_value)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _gelu(x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
 class Sizes(NamedTuple):
     """The largest sizes of a space's blocks: width, heads, hidden units."""
 
@@ -270,19 +303,18 @@ class EncoderBlock(Block):
         entering = 1.0 if own is None else own.width / width
         qkv = self._dense("qkv", (3, *inner), "attention", (self.masked.width,))(x, keys[0], entering)
         query, key, value = (self._split(qkv[:, :, i], own) for i in range(3))
-        logits = jnp.einsum("nahd,nbhd->nhab", query, key)
-        if self.grid:
-            logits += relative_logits(query, RelativePositions(self.head_width or 0, self.grid, name="relative_key")())
         size = self.head_width or (width // heads if own is None else own.width / own.heads)
-        logits = logits * jnp.asarray(size, logits.dtype) ** -0.5
+        scale = jnp.asarray(size, query.dtype) ** -0.5
+        positions = [
+            RelativePositions(self.head_width or 0, self.grid, name=f"relative_{of}")() if self.grid else None
+            for of in ("key", "value")
+        ]
         if self.attention_sites:
+            logits = attention_logits(query, key, positions[0], scale)
             logits = self._look(logits.transpose(0, 2, 3, 1), range(1, heads + 1), own and own.heads - 1, own)
-            logits = logits.transpose(0, 3, 1, 2)
-        weights = jax.nn.softmax(logits, axis=-1)
-        output = jnp.einsum("nhab,nbhd->nahd", weights, value)
-        if self.grid:
-            relative = RelativePositions(self.head_width or 0, self.grid, name="relative_value")()
-            output += relative_values(weights, relative)
+            output = attend(logits.transpose(0, 3, 1, 2), value, positions[1])
+        else:
+            output = _attention(query, key, value, *positions, scale)
         if own is not None:
             output = jnp.where(kept(heads, own.heads)[:, None], output, 0.0)
         left = entering if own is None or not self.head_width else own.heads / heads
@@ -330,8 +362,7 @@ class EncoderBlock(Block):
             x = self._look(x, self.hidden_sizes, own and own.hidden, own)
         if own is not None:
             left = jnp.asarray(self.hidden_sizes)[own.hidden] / hidden
-        x = jax.nn.gelu(x, approximate=False)
-        return self._dense("fc2", (width,), "mlp", (self.masked.hidden,))(x, keys[1], left)
+        return self._dense("fc2", (width,), "mlp", (self.masked.hidden,))(_gelu(x), keys[1], left)
 
     def _look(self, x: jax.Array, sizes: Any, place: Any, own: Own | None) -> jax.Array:
         """What enters a response site, of which the first sizes[place] of the last axis are no padding."""
