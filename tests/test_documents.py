@@ -26,6 +26,7 @@ def python_blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
 
 
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCKS = python_blocks("README.md")
 OWN_SPACE = next(i for i, block in enumerate(BLOCKS) if "SearchSpace(" in block)
 
@@ -43,6 +44,15 @@ def run_block(number):
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_readme_code_runs(number):
     assert run_block(number)[1]
+
+
+@pytest.mark.slow  # a minute each, of compilation
+@pytest.mark.parametrize("name", ["docs/transformers.md", *(f"examples/{path.name}" for path in EXAMPLES)])
+def test_pages_and_examples_run(name):
+    code = "\n".join(python_blocks(name)) if name.endswith(".md") else (ROOT / name).read_text()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, name, "exec"), {"__name__": "__main__"})
+    assert printed.getvalue() and "nan" not in printed.getvalue()
 
 
 def test_a_space_of_ones_own_is_short_and_searched():
@@ -111,23 +121,25 @@ def score_flops(space):
     scorer.score(np.zeros((1, 4), np.int32), [0], batch)
 
 
-@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md"])
+@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md", "docs/transformers.md"])
 def test_named_files_exist(name):
     for path in re.findall(
-        r"`((?:zsnas_jax|search_spaces|benchmarks|projects|tests|perf|notebooks)/[\w./]+)`", (ROOT / name).read_text()
+        r"`((?:zsnas_jax|search_spaces|benchmarks|projects|tests|perf|notebooks|docs|examples)/[\w./]+)`",
+        (ROOT / name).read_text(),
     ):
         assert (ROOT / path).exists(), path
 
 
-def test_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("name", ["README.md", "docs/transformers.md"])
+def test_links_lead_somewhere(name):
+    text, folder = (ROOT / name).read_text(), (ROOT / name).parent
     anchors = {
         "#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)
     }
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("https://"):
             continue  # tests run without a network
-        assert target in anchors if target.startswith("#") else (ROOT / target).exists(), target
+        assert target in anchors if target.startswith("#") else (folder / target).exists(), target
 
 
 def test_every_flag_in_the_readme_exists():
