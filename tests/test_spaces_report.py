@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from projects.spaces import groups as groups_module
 from projects.spaces import report_main
 from zsnas_jax.search_spaces import nasbench_macro
 from zsnas_jax.storage import files
@@ -46,8 +47,16 @@ def test_a_section_compares_different_networks_beside_their_controls(folder):
     assert "6 architectures, 5 different networks, which are compared" in text[2]
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text if line.startswith("| ")}
     assert rows["wrcor"][1].startswith("1.000 [") and rows["wrcor"][-1] == " |"
-    assert rows["jaccor"][1] == "-" and rows["jaccor"][4] == "5"
+    assert rows["jaccor"][1] == "-" and rows["jaccor"][5] == "5"
     assert rows["params"][-1] == "control |" and rows["num_convolutions"][-1] == "control |"
+
+
+def test_pairs_of_a_group_are_counted():
+    truth, groups = np.array([1.0, 2, 3, 4, 4]), np.array([0, 0, 0, 1, 1])
+    value = lambda *scores: groups_module.within(np.array(scores), truth, groups).value
+    assert value(1.0, 2, 3, 0, 0) == 1 and value(3.0, 2, 1, 9, 9) == -1
+    assert value(1.0, 1, 1, 0, 0) == 0 and value(-np.inf, 5, 7, 0, 0) == 1
+    assert value(2.0, 1, 3, 0, 0) == pytest.approx(1 / 3)
 
 
 def test_equal_networks_are_one(folder):

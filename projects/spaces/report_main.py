@@ -1,10 +1,11 @@
-"""One page of what proxies are worth on each convolutional space, from folders that score_main left.
+"""One page of what proxies are worth on each space, from folders that score_main left.
 
     python -m projects.spaces.report_main --folders=results/spaces/a,results/spaces/b --tables=tables
 
 Of each folder: its space and task, the pictures, the architectures, then a row a proxy: Spearman's rho and Kendall's
-tau with 95 % bootstrap intervals, the mean accuracy of its ten best, the printed rho, and the controls (params, flops,
-num_sites, and the number of convolutions where the space counts them) whose rho is higher.
+tau with 95 % bootstrap intervals, the same among architectures that are alike, the mean accuracy of its ten best, the
+printed rho, and the controls whose rho is higher. Controls are params, flops, num_sites, and what the space counts:
+convolutions; of an AutoFormer depth, width and the sums of its blocks' heads, ratios and hidden units.
 """
 
 import csv
@@ -15,15 +16,18 @@ from typing import Any, NamedTuple
 from absl import app, flags
 import numpy as np
 
-from projects.spaces.published import SUITE_ZERO
+from projects.spaces.groups import within
+from projects.spaces.published import PRINTED
 from zsnas_jax import benchmarks, search_spaces
 from zsnas_jax.reports import metrics
+from zsnas_jax.search_spaces import autoformer
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
 flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
 flags.DEFINE_string("out", "benchmarks/spaces", "Folder of RESULTS.md.")
+flags.DEFINE_string("title", "Proxies on the convolutional spaces", "Of the page.")
 
 CONTROLS = ("params", "flops", "num_sites")
 TOP = 10
@@ -59,13 +63,29 @@ def read(folder: pathlib.Path, tables: pathlib.Path) -> Scored:
     return Scored(report, archs, scores, np.asarray(accuracy, float))
 
 
-def with_convolutions(scored: Scored) -> Scored:
-    """With the number of convolutions as one more control, where the space counts them."""
+def counted(scored: Scored) -> dict[str, np.ndarray]:
+    """What the space counts of the architectures, float64[A] each: controls beside params, flops and num_sites."""
     space = search_spaces.make_space(scored.report["settings"]["space"])
+    genotypes = [space.decode(arch) for arch in scored.archs]
+    if space.name in autoformer.GRIDS:
+        grid = autoformer.GRIDS[space.name]
+        plans = [autoformer.plan_of(grid, arch) for arch in genotypes]
+        return {
+            "depth": np.array([float(len(plan.heads)) for plan in plans]),
+            "width": np.array([float(plan.width) for plan in plans]),
+            "sum_heads": np.array([float(sum(plan.heads)) for plan in plans]),
+            "sum_ratios": np.array([float(sum(plan.ratios)) for plan in plans]),
+            "sum_hidden": np.array([float(sum(grid.hidden(p.width, ratio) for ratio in p.ratios)) for p in plans]),
+        }
     if space.num_convolutions is None:
-        return scored
-    counts = np.array([float(space.num_convolutions(space.decode(arch))) for arch in scored.archs])
-    return scored._replace(scores=scored.scores | {"num_convolutions": counts})
+        return {}
+    return {"num_convolutions": np.array([float(space.num_convolutions(arch)) for arch in genotypes])}
+
+
+def groups_of(counts: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Which architectures are alike, int[A]; None where the space counts nothing that says so."""
+    own = [counts[name] for name in ("num_convolutions", "depth", "width") if name in counts]
+    return np.unique(np.stack(own, 1), axis=0, return_inverse=True)[1].ravel() if own else None
 
 
 def distinct(scored: Scored) -> Scored:
@@ -81,25 +101,27 @@ def distinct(scored: Scored) -> Scored:
 
 def table(scored: Scored) -> list[str]:
     """The rows of a folder, best rho first."""
-    scored = with_convolutions(scored)
+    counts = counted(scored)
+    scored, groups = scored._replace(scores=scored.scores | counts), groups_of(counts)
     rhos = {name: metrics.bootstrap_spearman(own, scored.accuracy) for name, own in scored.scores.items()}
-    controls = {name: rhos[name].value for name in (*CONTROLS, "num_convolutions") if name in rhos}
+    controls = {name: rhos[name].value for name in (*CONTROLS, *counts) if name in rhos}
     settings, column = scored.report["settings"], scored.report["benchmark"]["column"]
     place = settings["space"], settings.get("task", "surrogate" if column.endswith("surrogate") else "")
     lines = [
-        "| proxy | rho | tau | ten best | undefined | printed rho | below |",
-        "|---|---|---|---|---|---|---|",
+        "| proxy | rho | tau | among alike | ten best | undefined | printed rho | below |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in sorted(rhos, key=lambda name: -np.nan_to_num(rhos[name].value, nan=-2)):
         own, rho = scored.scores[name], rhos[name]
         tau = metrics.bootstrap(metrics.kendall, own, scored.accuracy, num_resamples=200)
         best = metrics.top_k(own, scored.accuracy, TOP).mean()
-        printed = SUITE_ZERO.get(name, {}).get(place)
+        alike = "" if groups is None else _text(within(own, scored.accuracy, groups))
+        printed = PRINTED.get(name, {}).get(place)
         better = [control for control, value in controls.items() if value > rho.value]
         below = "control" if name in controls else ", ".join(better) if np.isfinite(rho.value) else ""
         undefined = int((~np.isfinite(own)).sum())
         lines.append(
-            f"| {name} | {_text(rho)} | {_text(tau)} | {best:.4f} | {undefined or ''} | "
+            f"| {name} | {_text(rho)} | {_text(tau)} | {alike} | {best:.4f} | {undefined or ''} | "
             f"{'' if printed is None else f'{printed:.2f}'} | {below} |"
         )
     return lines
@@ -119,6 +141,7 @@ def section(folder: pathlib.Path, tables: pathlib.Path) -> list[str]:
     count, all_of_them = len(scored.archs), len(whole.archs)
     same = f", {count} different networks, which are compared" if count < all_of_them else ""
     size = f", {settings['space_source']}" if "space_source" in settings else ""
+    size += f", {settings['size']}" if settings.get("size") else ""
     return [
         f"## {settings['space']}{size}{task}",
         "",
@@ -132,18 +155,21 @@ def section(folder: pathlib.Path, tables: pathlib.Path) -> list[str]:
     ]
 
 
-HEAD = """# Proxies on the convolutional spaces
+HEAD = """# {title}
 
 By `projects/spaces/report_main.py`, from folders of `score_main`, whose commands stand in `projects/spaces/README.md`.
-rho is Spearman's, tau Kendall's, with 95 % bootstrap intervals over the architectures; "ten best" the mean accuracy of
-the ten that the proxy ranks first; "printed" NAS-Bench-Suite-Zero's figure for 1,000 other networks of the space;
-"below" names the controls whose rho is higher. Undefined scores rank last.
+rho is Spearman's, tau Kendall's, with 95 % bootstrap intervals over the architectures. "Among alike": the share of
+pairs ranked right minus that ranked wrong, of pairs with as many convolutions, of transformers with equal depth and
+width.
+"Ten best" is the mean accuracy of the ten that the proxy ranks first; "printed" NAS-Bench-Suite-Zero's figure for 1,000
+other networks of the space, of transformers that of NCD's supplement, Table 2; "below" names the controls whose rho is
+higher. Undefined scores rank last.
 """
 
 
 def main(_: list[str]) -> None:
     """Reads the folders, writes the page."""
-    lines = [HEAD]
+    lines = [HEAD.format(title=FLAGS.title)]
     for folder in FLAGS.folders:
         lines += section(pathlib.Path(folder), pathlib.Path(FLAGS.tables))
     out = pathlib.Path(FLAGS.out)
