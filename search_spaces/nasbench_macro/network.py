@@ -11,6 +11,7 @@ import jax
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.choice import choose
 from zsnas_jax.nn.mobile import ConvNormActivate, InvertedResidual
 from zsnas_jax.nn.modules import Block, PoolDense
 from zsnas_jax.nn.probes import LayerOutput
@@ -36,13 +37,12 @@ class Downsample(Block):
 def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
     """The blocks of a network, of its eight choices; `own` are the fields that all blocks have."""
     found, width = [Step("stem", ConvNormActivate(STEM, 3, **own))], STEM
-    for place, (choice, channels) in enumerate(zip(arch, WIDTHS, strict=True)):
+    for place, channels in enumerate(WIDTHS):
         stride = 1 if channels == width else 2
-        if choice:
-            block: nn.Module = InvertedResidual(channels, KERNELS[choice], EXPANSIONS[choice], stride, **own)
-        else:
-            block = Downsample(channels, **own)
-        if choice or stride == 2:
+        blocks: dict[str, nn.Module | None] = {"identity": Downsample(channels, **own) if stride == 2 else None}
+        for k, t in zip(KERNELS[1:], EXPANSIONS[1:], strict=True):
+            blocks[f"k{k}_t{t}"] = InvertedResidual(channels, k, t, stride, **own)
+        if block := choose(arch[place], blocks):
             found.append(Step(f"layer{place}", block))
         width = channels
     return (*found, Step("last", ConvNormActivate(LAST, **own)), Step("head", PoolDense(num_classes, **own)))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Batch, KernelSum, Path
 from zsnas_jax.measure.measurements import fisher_slots
 from zsnas_jax.measure.network import Network, Observation, forward
+from zsnas_jax.nn.choice import Choice
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions, with_layer_options
 from zsnas_jax.nn.probes import WHOLE_FEATURES, Observers, Site
@@ -129,6 +130,17 @@ def run_steps(module: nn.Module, steps: Sequence[Step], image: jax.Array, **furt
         block = step.block.clone(parent=module, name=step.name)
         step.write(values, block(*(values[name] for name in step.reads)))
     return values[steps[-1].writes[0]]
+
+
+def chosen(steps: Sequence[Step]) -> Callable[[Path, tuple[int, ...]], Any]:
+    """Which parameters a network has that chooses blocks at run time: path and shape to bool[], as of `SearchSpace`."""
+    choices = {step.name: step.block for step in steps if isinstance(step.block, Choice)}
+
+    def has(path: Path, shape: tuple[int, ...]) -> Any:
+        del shape
+        return path[0] not in choices or choices[path[0]].is_chosen(path[1])
+
+    return has
 
 
 class Alone(nn.Module):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,6 +36,7 @@ from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
 from zsnas_jax.measure.tape import Tape, Value
+from zsnas_jax.nn.choice import Choice
 from zsnas_jax.nn.foreign import ForeignLayers
 from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.options import LayerOptions, has_layer_options
@@ -76,20 +78,70 @@ def trace_chain(steps: Callable[[Arch, int], Sequence[Step]], image_shape: tuple
     return Chain(steps, lambda *which: traced(*which)[0], lambda *which: traced(*which)[1])
 
 
+class _Part(NamedTuple):
+    """A block of a chain: where its parameters lie, what they are, their shapes; of a choice every branch is one."""
+
+    path: Path
+    weights: Mapping[Path, Weight]
+    shapes: Mapping[Path, tuple[int, ...]]
+
+
 def _trace(
     steps: Sequence[Step], image_shape: tuple[int, ...]
 ) -> tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
     """(what the parameters of a chain are, their shapes), by path."""
-    values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
     weights: dict[Path, Weight] = {}
     shapes: dict[Path, tuple[int, ...]] = {}
-    for step in steps:
-        leaves, tree = jax.tree.flatten(tuple(values[name] for name in step.reads))
-        output, own_weights, own_shapes = _trace_block(step.block, tuple(leaves), tree)
-        weights |= {(step.name, *path): weight for path, weight in own_weights.items()}
-        shapes |= {(step.name, *path): shape for path, shape in own_shapes.items()}
-        step.write(values, output)
+    for parts in _trace_steps(steps, image_shape):
+        for part in parts:
+            weights |= {(*part.path, *path): weight for path, weight in part.weights.items()}
+            shapes |= {(*part.path, *path): shape for path, shape in part.shapes.items()}
     return weights, shapes
+
+
+def _trace_steps(steps: Sequence[Step], image_shape: tuple[int, ...]) -> list[list[_Part]]:
+    """The blocks of each step: one, or the branches of a choice."""
+    values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
+    found = []
+    for step in steps:
+        reads = [values[name] for name in step.reads]
+        branches = step.block.branches if isinstance(step.block, Choice) else ()
+        blocks = [((step.name, own.name), own.block, own.taken(reads)) for own in branches]
+        parts = []
+        for path, block, own_reads in blocks or [((step.name,), step.block, reads)]:
+            leaves, tree = jax.tree.flatten(tuple(own_reads))
+            output, weights, shapes = _trace_block(block, tuple(leaves), tree)
+            parts.append(_Part(path, weights, shapes))
+        found.append(parts)
+        step.write(values, output)
+    return found
+
+
+def draw_dispatched(
+    key: jax.Array, steps: Sequence[Step], image_shape: tuple[int, ...], initializer: Initializer
+) -> tuple[Any, dict[Path, Weight]]:
+    """(parameters of a network that chooses its blocks at run time, what they are); see `draw`.
+
+    Chosen blocks have the parameters that `draw` gives to the chain of the chosen alone: their kernels begin in the
+    flat draw where those of the chosen ones before them end. What the others hold is not read.
+    """
+    traced = _trace_steps(steps, image_shape)
+    sizes = [
+        [sum(math.prod(part.shapes[path]) for path in _kernels(part.weights)) for part in parts] for parts in traced
+    ]
+    noise = initializer.noise(key, (sum(map(max, sizes)),))
+    flat: dict[Path, Any] = {}
+    weights: dict[Path, Weight] = {}
+    start: Any = 0
+    for step, parts, own_sizes in zip(steps, traced, sizes, strict=True):
+        own = lax.dynamic_slice(noise, (start,), (max(own_sizes),))
+        for part in parts:
+            drawn = _cut(own, part.weights, part.shapes, initializer, jnp)
+            flat |= {(*part.path, *path): leaf for path, leaf in drawn.items()}
+            weights |= {(*part.path, *path): weight for path, weight in part.weights.items()}
+        chosen = step.block.index if isinstance(step.block, Choice) else 0
+        start += jnp.asarray(own_sizes, jnp.int32)[chosen]
+    return unflatten_dict(flat), weights
 
 
 @functools.lru_cache(maxsize=4096)
@@ -124,17 +176,34 @@ def draw(
     Raises:
         ValueError: if a parameter is neither a kernel nor a bias nor of a norm.
     """
-    sizes = {path: math.prod(shapes[path]) for path, weight in weights.items() if weight.kernel}
-    noise, end, flat = np.asarray(_noise(initializer, key, rounded(sum(sizes.values())))), 0, {}
+    size = sum(math.prod(shapes[path]) for path in _kernels(weights))
+    noise = np.asarray(_noise(initializer, key, rounded(size)))
+    return unflatten_dict(_cut(noise, weights, shapes, initializer, np))
+
+
+def _kernels(weights: Mapping[Path, Weight]) -> list[Path]:
+    return [path for path, weight in weights.items() if weight.kernel]
+
+
+def _cut(
+    noise: Any,
+    weights: Mapping[Path, Weight],
+    shapes: Mapping[Path, tuple[int, ...]],
+    initializer: Initializer,
+    xp: Any,
+) -> dict[Path, Any]:
+    """Parameters by path, kernels cut from the beginning of a draw; arrays of numpy or jax, as `xp` says."""
+    end, flat = 0, dict[Path, Any]()
     for path, weight in weights.items():
         if weight.kernel:
-            own, end = noise[end : end + sizes[path]], end + sizes[path]
-            flat[path] = np.float32(initializer.scale_of(weight.kernel, weight.shape)) * own.reshape(shapes[path])
+            start, end = end, end + math.prod(shapes[path])
+            scale = xp.float32(initializer.scale_of(weight.kernel, weight.shape))
+            flat[path] = scale * noise[start:end].reshape(shapes[path])
         elif weight.role in (Role.SCALE, Role.SHIFT, Role.BIAS):
-            flat[path] = np.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
+            flat[path] = xp.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
         else:
             raise ValueError(f"a chain draws kernels, norms and biases: {'/'.join(path)} of {weight.layer} is none")
-    return unflatten_dict(flat)
+    return flat
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
