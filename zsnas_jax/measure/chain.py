@@ -5,7 +5,7 @@ which networks share by shape. What comes out are the `Measurements` that `zsnas
 from a whole network, but for what a proxy that runs the network itself would need. Axes: N batch, L layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import math
@@ -36,7 +36,7 @@ from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
 from zsnas_jax.measure.tape import Tape, Value
-from zsnas_jax.nn.choice import Choice
+from zsnas_jax.nn.choice import Choices
 from zsnas_jax.nn.foreign import ForeignLayers
 from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.options import LayerOptions, has_layer_options
@@ -78,43 +78,37 @@ def trace_chain(steps: Callable[[Arch, int], Sequence[Step]], image_shape: tuple
     return Chain(steps, lambda *which: traced(*which)[0], lambda *which: traced(*which)[1])
 
 
-class _Part(NamedTuple):
-    """A block of a chain: where its parameters lie, what they are, their shapes; of a choice every branch is one."""
-
-    path: Path
-    weights: Mapping[Path, Weight]
-    shapes: Mapping[Path, tuple[int, ...]]
-
-
 def _trace(
     steps: Sequence[Step], image_shape: tuple[int, ...]
 ) -> tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
     """(what the parameters of a chain are, their shapes), by path."""
     weights: dict[Path, Weight] = {}
     shapes: dict[Path, tuple[int, ...]] = {}
-    for parts in _trace_steps(steps, image_shape):
-        for part in parts:
-            weights |= {(*part.path, *path): weight for path, weight in part.weights.items()}
-            shapes |= {(*part.path, *path): shape for path, shape in part.shapes.items()}
+    for step, entering in _reads_of_steps(steps, image_shape):
+        _, own_weights, own_shapes = _trace_block(step.block, *_leaves(entering))
+        weights |= {(step.name, *path): weight for path, weight in own_weights.items()}
+        shapes |= {(step.name, *path): shape for path, shape in own_shapes.items()}
     return weights, shapes
 
 
-def _trace_steps(steps: Sequence[Step], image_shape: tuple[int, ...]) -> list[list[_Part]]:
-    """The blocks of each step: one, or the branches of a choice."""
+def _leaves(entering: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
+    leaves, tree = jax.tree.flatten(tuple(entering))
+    return tuple(leaves), tree
+
+
+def _reads_of_steps(
+    steps: Sequence[Step], image_shape: tuple[int, ...]
+) -> Iterator[tuple[Step, list[jax.ShapeDtypeStruct]]]:
+    """The steps of a chain, each with the shapes of what it reads."""
     values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
-    found = []
     for step in steps:
-        reads = [values[name] for name in step.reads]
-        branches = step.block.branches if isinstance(step.block, Choice) else ()
-        blocks = [((step.name, own.name), own.block, own.taken(reads)) for own in branches]
-        parts = []
-        for path, block, own_reads in blocks or [((step.name,), step.block, reads)]:
-            leaves, tree = jax.tree.flatten(tuple(own_reads))
-            output, weights, shapes = _trace_block(block, tuple(leaves), tree)
-            parts.append(_Part(path, weights, shapes))
-        found.append(parts)
-        step.write(values, output)
-    return found
+        entering = [values[name] for name in step.reads]
+        yield step, entering
+        if isinstance(step.block, Choices):
+            output = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
+            step.write(values, [output] * len(step.writes) if len(step.writes) > 1 else output)
+        else:
+            step.write(values, _trace_block(step.block, *_leaves(entering))[0])
 
 
 def draw_dispatched(
@@ -125,23 +119,56 @@ def draw_dispatched(
     Chosen blocks have the parameters that `draw` gives to the chain of the chosen alone: their kernels begin in the
     flat draw where those of the chosen ones before them end. What the others hold is not read.
     """
-    traced = _trace_steps(steps, image_shape)
-    sizes = [
-        [sum(math.prod(part.shapes[path]) for path in _kernels(part.weights)) for part in parts] for parts in traced
-    ]
-    noise = initializer.noise(key, (sum(map(max, sizes)),))
-    flat: dict[Path, Any] = {}
+    places = [place for step, entering in _reads_of_steps(steps, image_shape) for place in _places(step, entering)]
+    longest = [max(own.sizes) for own in places]
+    noise, start = initializer.noise(key, (sum(longest),)), jnp.int32(0)
+    flat: dict[Path, list[Any]] = {}
     weights: dict[Path, Weight] = {}
-    start: Any = 0
-    for step, parts, own_sizes in zip(steps, traced, sizes, strict=True):
-        own = lax.dynamic_slice(noise, (start,), (max(own_sizes),))
-        for part in parts:
-            drawn = _cut(own, part.weights, part.shapes, initializer, jnp)
-            flat |= {(*part.path, *path): leaf for path, leaf in drawn.items()}
-            weights |= {(*part.path, *path): weight for path, weight in part.weights.items()}
-        chosen = step.block.index if isinstance(step.block, Choice) else 0
-        start += jnp.asarray(own_sizes, jnp.int32)[chosen]
-    return unflatten_dict(flat), weights
+    for place, size in zip(places, longest, strict=True):
+        own = lax.dynamic_slice(noise, (start,), (size,))
+        for path, (held, shapes) in place.blocks.items():
+            for name, leaf in _cut(own, held, shapes, initializer, jnp).items():
+                flat.setdefault((*path, *name), []).append(leaf)
+                weights[*path, *name] = dataclasses.replace(held[name], lifted=(0,)) if place.is_stacked else held[name]
+        start += jnp.asarray(place.sizes, jnp.int32)[place.index]
+    stacked = {path: jnp.stack(leaves) if weights[path].lifted else leaves[0] for path, leaves in flat.items()}
+    return unflatten_dict(stacked), weights
+
+
+class _Place(NamedTuple):
+    """A block of a chain, or a position of `Choices`.
+
+    Attributes:
+        blocks: by path of its block, or of each that can be chosen, (what its parameters are, their shapes).
+        sizes: of their kernels.
+        index: which is chosen.
+        is_stacked: whether parameters have an axis of positions.
+    """
+
+    blocks: Mapping[Path, tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]]
+    sizes: Sequence[int]
+    index: Any
+    is_stacked: bool
+
+
+def _places(step: Step, entering: Sequence[jax.ShapeDtypeStruct]) -> Iterator[_Place]:
+    """The block of a step, or its positions, in the order in which a chain has them."""
+    size = lambda traced: sum(math.prod(traced[1][path]) for path in _kernels(traced[0]))
+    if not isinstance(step.block, Choices):
+        traced = _trace_block(step.block, *_leaves(entering))[1:]
+        yield _Place({(step.name,): traced}, [size(traced)], 0, False)
+        return
+    found = []
+    node = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
+    for phase in step.block.phases():
+        read = node if phase.name == "nodes" else entering[0]
+        blocks = {
+            (step.name, phase.name, own.name): _trace_block(own.block, *_leaves([read]))[1:] for own in phase.branches
+        }
+        sizes = [size(traced) for traced in blocks.values()]
+        for number, position in enumerate(phase.positions):
+            found.append((position, _Place(blocks, sizes, phase.index[number], True)))
+    yield from (place for _, place in sorted(found, key=lambda pair: pair[0]))
 
 
 @functools.lru_cache(maxsize=4096)

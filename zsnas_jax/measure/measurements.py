@@ -170,8 +170,14 @@ def sum_kernels(network: Network, wanted: KernelSum, gradients: Any = None, aske
         w = weight.as_matrices(params[path])
         g = weight.as_matrices(slopes[path]) if slopes else None
         by_position = jax.vmap(wanted.finish)(wanted.entry(w, g).sum((1, 2)))
-        result += jnp.where(network.is_active(path), by_position.sum(), 0.0)
+        result += jnp.where(active_positions(network, path, len(by_position)), by_position, 0.0).sum()
     return result
+
+
+def active_positions(network: Network, path: Path, count: int) -> Any:
+    """Whether the architecture has a parameter, bool[], or which of so many positions of it, bool[count]."""
+    active = network.is_active(path)
+    return jnp.repeat(active, count // len(active)) if jnp.ndim(active) else active
 
 
 def measure(

@@ -50,7 +50,8 @@ class Network(NamedTuple):
             block that draws nothing.
         options: norm, mask and activation of its layers.
         layer_of: layers of the sites; None for `number_layers`.
-        is_active: path of a parameter to whether this architecture has it, bool or bool[].
+        is_active: path of a parameter to whether this architecture has it, bool or bool[]; where a loop adds an axis of
+            positions to it and chooses in each, bool[P].
         num_params: trainable parameters.
         num_flops: multiply-adds of one image; None where the space does not say.
         weights: what its parameters are, by path.

@@ -1,30 +1,30 @@
-"""A block of a network that is chosen at run time: the genotype is data, so that one program serves all architectures.
+"""Blocks that are chosen at run time: the genotype is data, so that one program serves all architectures of a space.
 
-A network states each choice once, by `choose`: of a Python int it is the chosen block itself, of a traced number a
-`Choice`, which holds the parameters of all.
+Flax cannot run a module inside a conditional or a loop of its own making, so that each block is called there as a pure
+function of its variables. Axes: P positions in which a block is chosen, N batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from flax.core import meta
 from flax.core.scope import LazyRng, Scope
 import flax.linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
+from zsnas_jax.base import Path
 from zsnas_jax.nn.layers import rematerialised_switch
+from zsnas_jax.nn.options import PLACE, Place
 
 
 class Branch(NamedTuple):
-    """A block that can be chosen, and which of what the choice reads it is called with, by place."""
+    """A block that can be chosen, and the name under which its parameters are held."""
 
     name: str
     block: nn.Module
-    reads: tuple[int, ...] = (0,)
-
-    def taken(self, reads: Sequence[Any]) -> list[Any]:
-        """What it is called with, of what the choice reads."""
-        return [reads[place] for place in self.reads]
 
 
 class Identity(nn.Module):
@@ -36,78 +36,172 @@ class Identity(nn.Module):
         return x
 
 
-class Choice(nn.Module):
-    """One of several blocks with equal outputs, chosen at run time; the others do not run.
-
-    Flax cannot run a module inside a conditional, so that each block is called there as a pure function of its
-    variables: with the parameters and slots under the choice's own name and the branch's, and with the random streams
-    that it would have if it stood here alone, so that it draws masks as in a network built for one architecture. What
-    probes show of a block leaves the conditional as (times, value) pairs; they are zero where it is not chosen.
+class Phase(NamedTuple):
+    """Positions of a cell that are run in one loop, since the blocks of all have the same shapes.
 
     Attributes:
-        index: int32[], the place of the branch.
-        branches: their names differ.
+        name: under which the parameters of their blocks are held, stacked along axis 0.
+        branches: the blocks to choose among.
+        positions: numbers of the positions in the cell.
+        index: int32[P], the place of the chosen branch in each.
+        sources: int32[P], what each reads, a place among what the phase reads from.
     """
 
-    index: jax.Array
+    name: str
     branches: tuple[Branch, ...]
+    positions: tuple[int, ...]
+    index: jax.Array
+    sources: jax.Array
+
+    def chosen(self, name: str) -> jax.Array:
+        """In which positions the branch of a name is chosen, bool[P]."""
+        return self.index == [branch.name for branch in self.branches].index(name)
+
+
+class Choices(nn.Module):
+    """A cell whose operations are chosen at run time: every position adds a block of what it reads to a node.
+
+    Values are numbered: first the inputs, which the module is called with, float[N, ...] all of one shape, then the
+    nodes, which begin as zeros. Positions are run in order, and what is read of a node is its sum so far. Blocks that
+    are not chosen do not run. What probes show leaves the loop with an axis of positions, as from an `nn.scan`, times
+    zero where a block is not chosen. Masks and noise are drawn as in a network built for one architecture, in which
+    each position's block stands under its own name.
+
+    Attributes:
+        names: of the blocks in a network built for one architecture, P of them.
+        index: int32[P], the place of the block in the position.
+        sources: numbers of the values that are read, P Python ints or int32[P].
+        targets: numbers of the nodes that are added to, P Python ints.
+        of_inputs: the blocks to choose among where an input is read.
+        of_nodes: likewise of a node; None: the same, since nodes have the shape of inputs.
+        num_inputs: how many inputs there are.
+        none: the place of the block that gives zeros; read if there are `of_nodes` and the sources are traced.
+    """
+
+    names: tuple[str, ...]
+    index: Any
+    sources: Any
+    targets: tuple[int, ...]
+    of_inputs: tuple[Branch, ...]
+    of_nodes: tuple[Branch, ...] | None = None
+    num_inputs: int = 1
+    none: int = 0
+
+    @nn.nowrap
+    def phases(self) -> list[Phase]:
+        """The loops of the cell, in order."""
+        every, first = tuple(range(len(self.names))), self.num_inputs
+        index, sources = jnp.asarray(self.index, jnp.int32), jnp.asarray(self.sources, jnp.int32)
+        if self.of_nodes is None:
+            return [Phase("edges", self.of_inputs, every, index, sources)]
+        if isinstance(self.sources, jax.Array):
+            reading, others = every, tuple(p for p in every if self.targets[p] > first)
+        else:
+            reading = tuple(p for p in every if self.sources[p] < first)
+            others = tuple(p for p in every if self.sources[p] >= first)
+        found = []
+        for name, branches, own, is_input in (
+            ("inputs", self.of_inputs, reading, sources < first),
+            ("nodes", self.of_nodes, others, sources >= first),
+        ):
+            take = np.array(own, int)
+            runs = jnp.where(is_input, index, self.none)[take]
+            read = jnp.where(is_input, sources - (0 if name == "inputs" else first), 0)[take]
+            found.append(Phase(name, branches, own, runs, read))
+        return [phase for phase in found if phase.positions]
 
     @nn.compact
-    def __call__(self, *reads: Any) -> Any:
-        """What the chosen block returns of what it reads."""
-        if self.is_initializing():
-            outputs = [own.block.clone(parent=self, name=own.name)(*own.taken(reads)) for own in self.branches]
-            return outputs[0]
+    def __call__(self, *inputs: jax.Array) -> Any:
+        """The nodes, a tuple where they are several."""
+        stacked, count = jnp.stack(inputs), max(self.targets) + 1 - self.num_inputs
+        for number, phase in enumerate(self.phases()):
+            if not number:
+                shape = self._shape(phase, inputs[0])
+                nodes = jnp.zeros((count, *shape.shape), shape.dtype)
+            if self.of_nodes is None:
+                nodes = self._run(phase, None, jnp.concatenate([stacked, nodes]))[self.num_inputs :]
+            else:
+                nodes = self._run(phase, stacked if phase.name == "inputs" else None, nodes)
+        return tuple(nodes) if count > 1 else nodes[0]
+
+    @nn.nowrap
+    def map(self, wrap: Callable[[nn.Module], nn.Module]) -> "Choices":
+        """The same choices among other blocks."""
+        wrapped = lambda branches: branches and tuple(Branch(own.name, wrap(own.block)) for own in branches)
+        return self.clone(of_inputs=wrapped(self.of_inputs), of_nodes=wrapped(self.of_nodes))
+
+    @nn.nowrap
+    def is_chosen(self, path: Path, shape: tuple[int, ...]) -> jax.Array:
+        """Which positions of a parameter are used, by its path in this module: bool[P, 1, ...] as its shape."""
+        phase = next(phase for phase in self.phases() if phase.name == path[0])
+        return phase.chosen(path[1]).reshape(-1, *(1,) * (len(shape) - 1))
+
+    @nn.nowrap
+    def _variables(self, phase: Phase) -> dict[str, Any]:
+        """By collection and branch, with positions along axis 0."""
+        held = {name: self.get_variable(name, phase.name) for name in ("params", "slots")}
+        return {name: meta.remove_axis(tree, 0, {}) for name, tree in held.items() if tree}
+
+    @nn.nowrap
+    def _shape(self, phase: Phase, x: jax.Array) -> Any:
+        own = jax.tree.map(lambda leaf: leaf[0], self._variables(phase))
+        _, keys, run = self._runner(phase)
+        return jax.eval_shape(lambda *args: run(0, *args)[0], (jnp.int32(0), keys), x, own)
+
+    @nn.nowrap
+    def _runner(self, phase: Phase) -> tuple[Any, Any, Any]:
+        """(names of what is mutable, roots of the random streams, a function that runs a branch: what it says)."""
         assert self.scope is not None
-        variables = {own.name: self._variables_of(own.name) for own in self.branches}
         streams = {name: rng for name, rng in self.scope.rngs.items() if name != "params"}
-        suffixes = {name: rng.suffix for name, rng in streams.items()}
-        keys = {name: rng.rng for name, rng in streams.items()}
         mutable = ["observed"] if self.is_mutable_collection("observed") else False
+        names = tuple(self.names[position] for position in phase.positions)
 
-        def run(own: Branch, keys: Any, reads: Sequence[Any], variables: Any) -> tuple[Any, Any]:
-            rngs = {name: LazyRng(key, suffixes[name]) for name, key in keys.items()}
-            scope = Scope(dict(variables[own.name]), rngs=rngs, mutable=mutable, path=(*self.path, own.name))
-            output = own.block.clone(parent=scope)(*own.taken(reads))
-            return output, dict(scope.mutable_variables().get("observed", {}))
+        def run(place: int, drawn: Any, x: jax.Array, variables: Any) -> tuple[Any, Any]:
+            """(what the block returns, what its probes showed) at (position, keys)."""
+            branch, (position, keys) = phase.branches[place], drawn
+            own = {name: tree[branch.name] for name, tree in variables.items() if branch.name in tree}
+            rngs = {name: LazyRng(key, ()) for name, key in keys.items()}
+            suffix = next(iter(streams.values())).suffix[:-1] if streams else ()
+            flags = {PLACE: Place(tuple((*suffix, name) for name in names), position)}
+            scope = Scope(own, rngs=rngs, mutable=mutable, path=(*self.path, phase.name, branch.name), flags=flags)
+            output = branch.block.clone(parent=scope)(x)
+            seen = dict(scope.mutable_variables().get("observed", {}))
+            return output, jax.tree.map(jnp.asarray, seen)
 
-        shown = [jax.eval_shape(lambda *args, own=own: run(own, *args)[1], keys, reads, variables) for own in self.branches]
-        nothing = [jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), own) for own in shown]
+        return mutable, {name: rng.rng for name, rng in streams.items()}, run
 
-        def branch(place: int) -> Any:
-            def chosen(keys: Any, reads: Sequence[Any], variables: Any) -> tuple[Any, Any]:
-                output, seen = run(self.branches[place], keys, reads, variables)
-                as_arrays = jax.tree.map(jnp.asarray, seen)
-                return output, [as_arrays if other == place else own for other, own in enumerate(nothing)]
+    @nn.nowrap
+    def _run(self, phase: Phase, entering: jax.Array | None, values: jax.Array) -> jax.Array:
+        """The values after a phase, which reads from what enters, or from the values themselves."""
+        mutable, keys, run = self._runner(phase)
+        variables = self._variables(phase)
+        first_target = 0 if self.of_nodes is None else self.num_inputs
+        targets = jnp.array([self.targets[position] - first_target for position in phase.positions])
+        places = range(len(phase.branches))
+
+        def branch(place: int, shown: Sequence[Any]) -> Any:
+            zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+            def chosen(drawn: Any, x: jax.Array, variables: Any) -> tuple[Any, Any]:
+                output, seen = run(place, drawn, x, variables)
+                return output, [seen if other == place else zeros(tree) for other, tree in enumerate(shown)]
 
             return chosen
 
-        output, seen = rematerialised_switch(
-            self.index, [branch(i) for i in range(len(self.branches))], reads, variables, constants=keys, has_aux=True
-        )
-        for own, tree in zip(self.branches, seen, strict=True):
-            if tree:
-                self.put_variable("observed", own.name, tree)
-        return output
+        def step(values: jax.Array, own: Any) -> tuple[jax.Array, Any]:
+            position, index, source, target, variables = own
+            x = lax.dynamic_index_in_dim(values if entering is None else entering, source, keepdims=False)
+            drawn = position, keys
+            shown = [
+                jax.eval_shape(lambda *args, place=place: run(place, *args)[1], drawn, x, variables) for place in places
+            ]
+            branches = [branch(place, shown) for place in places]
+            y, seen = rematerialised_switch(index, branches, x, variables, constants=drawn, has_aux=True)
+            return values.at[target].add(y), seen
 
-    @nn.nowrap
-    def is_chosen(self, name: str) -> jax.Array:
-        """Whether it is the branch of a name, bool[]."""
-        return self.index == [own.name for own in self.branches].index(name)
-
-    @nn.nowrap
-    def _variables_of(self, name: str) -> dict[str, Any]:
-        held = {"params": self.get_variable("params", name), "slots": self.get_variable("slots", name)}
-        return {collection: tree for collection, tree in held.items() if tree}
-
-
-def choose(index: int | jax.Array, blocks: Mapping[str, nn.Module | None]) -> nn.Module | None:
-    """The block of a place among others; None stands for the identity.
-
-    Args:
-        index: of a Python int the block itself is returned, of a traced number a `Choice` among all.
-        blocks: by the name under which a `Choice` keeps their parameters.
-    """
-    if not isinstance(index, jax.Array):
-        return list(blocks.values())[index]
-    return Choice(index, tuple(Branch(name, block or Identity()) for name, block in blocks.items()))
+        numbers = jnp.arange(len(phase.positions))
+        values, seen = lax.scan(step, values, (numbers, phase.index, phase.sources, targets, variables))
+        observed = {own.name: tree for own, tree in zip(phase.branches, seen, strict=True) if tree}
+        if observed:
+            self.put_variable("observed", phase.name, observed)
+        return values

@@ -149,8 +149,12 @@ def bt() -> Proxy:
 def _largest_parameter(network: Network) -> jax.Array:
     """The largest absolute value among the parameters that the architecture has."""
     flat = flatten_dict(network.params)
-    largest = [jnp.where(network.is_active(path), jnp.abs(leaf).max(), 0.0) for path, leaf in flat.items()]
-    return jnp.stack(largest).max()
+
+    def largest(path: Path, leaf: jax.Array) -> jax.Array:
+        active = jnp.asarray(network.is_active(path))
+        return jnp.where(active.reshape(*active.shape, *(1,) * (leaf.ndim - active.ndim)), jnp.abs(leaf), 0.0).max()
+
+    return jnp.stack([largest(path, leaf) for path, leaf in flat.items()]).max()
 
 
 def bndlent(*, learning_rate: float = 1e-3) -> Proxy:

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zsnas_jax.measure.measurements import active_positions
 from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.roles import Role
 from zsnas_jax.nn.weights import kernels_of
 
 
 class WeightLayer(NamedTuple):
-    """One kernel leaf: whether the architecture has it, and slices of the trees asked for, float[P, I, O] each."""
+    """One kernel leaf: whether the architecture has it, bool[] or bool[P], and slices of trees, float[P, I, O] each."""
 
     active: Any
     arrays: tuple[jax.Array, ...]
@@ -28,13 +29,14 @@ def weight_layers(network: Network, asker: str, *trees: Any) -> Iterator[WeightL
     """The kernels of trees like `network.params`, leaf by leaf; the name of the proxy that asks is for errors."""
     flats = [flatten_dict(tree) for tree in trees]
     for path, weight in kernels_of(network.weights, asker):
-        yield WeightLayer(network.is_active(path), tuple(weight.as_matrices(flat[path]) for flat in flats))
+        arrays = tuple(weight.as_matrices(flat[path]) for flat in flats)
+        yield WeightLayer(active_positions(network, path, len(arrays[0])), arrays)
 
 
 def sum_over_layers(network: Network, asker: str, per_layer: Callable[..., jax.Array], *trees: Any) -> jax.Array:
     """Sum over the weight layers that the architecture has of a function of float[P, I, O] arrays to float[P]."""
     layers = weight_layers(network, asker, *trees)
-    return sum(jnp.where(active, per_layer(*arrays).sum(), 0.0) for active, arrays in layers)  # type: ignore[return-value]
+    return sum(jnp.where(active, per_layer(*arrays), 0.0).sum() for active, arrays in layers)  # type: ignore[return-value]
 
 
 def _zero(x: Any) -> Any:

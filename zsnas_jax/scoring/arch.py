@@ -11,7 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace, check_pictures
-from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import draw_dispatched
 from zsnas_jax.measure.losses import Loss
 from zsnas_jax.measure.network import Network
@@ -109,9 +109,11 @@ def draw_params(
     if isinstance(module, ChainNetwork):
         steps = module.list_steps(arch, module.num_classes)
         params, weights = draw_dispatched(key, steps, batch.image.shape[1:], initializer)
-    else:
-        variables, weights = init_with_weights(module, key, batch.image[:1], arch)
-        params = draw_kernels(key, variables["params"], weights, initializer)
+        has = chosen(steps)
+        by_path = {path: has(path, leaf.shape) for path, leaf in flatten_dict(params).items()}
+        return params, weights, lambda path: jnp.ravel(by_path[path]) if weights[path].lifted else by_path[path]
+    variables, weights = init_with_weights(module, key, batch.image[:1], arch)
+    params = draw_kernels(key, variables["params"], weights, initializer)
     flat, active, mask_of = flatten_dict(params), {}, space.is_active(arch)
     for path, leaf in flat.items():
         mask, kernel = mask_of(path, leaf.shape), weights[path].kernel
