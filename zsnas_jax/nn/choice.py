@@ -5,6 +5,7 @@ function of its variables. Axes: P positions in which a block is chosen, N batch
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any, NamedTuple
 
 from flax.core import meta
@@ -12,6 +13,7 @@ from flax.core.scope import LazyRng, Scope
 import flax.linen as nn
 import jax
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 import jax.numpy as jnp
 import numpy as np
 
@@ -105,8 +107,8 @@ class Choices(nn.Module):
             ("nodes", self.of_nodes, others, sources >= first),
         ):
             take = np.array(own, int)
-            runs = jnp.where(is_input, index, self.none)[take]
-            read = jnp.where(is_input, sources - (0 if name == "inputs" else first), 0)[take]
+            runs = jnp.where(is_input, index, jnp.int32(self.none))[take]
+            read = jnp.where(is_input, sources - jnp.int32(0 if name == "inputs" else first), jnp.int32(0))[take]
             found.append(Phase(name, branches, own, runs, read))
         return [phase for phase in found if phase.positions]
 
@@ -145,12 +147,12 @@ class Choices(nn.Module):
     @nn.nowrap
     def _shape(self, phase: Phase, x: jax.Array) -> Any:
         own = jax.tree.map(lambda leaf: leaf[0], self._variables(phase))
-        _, keys, run = self._runner(phase)
+        keys, run = self._runner(phase)
         return jax.eval_shape(lambda *args: run(0, *args)[0], (jnp.int32(0), keys), x, own)
 
     @nn.nowrap
-    def _runner(self, phase: Phase) -> tuple[Any, Any, Any]:
-        """(names of what is mutable, roots of the random streams, a function that runs a branch: what it says)."""
+    def _runner(self, phase: Phase) -> tuple[Any, Callable[..., Any]]:
+        """(roots of the random streams, what runs the block of a place)."""
         assert self.scope is not None
         streams = {name: rng for name, rng in self.scope.rngs.items() if name != "params"}
         mutable = ["observed"] if self.is_mutable_collection("observed") else False
@@ -168,40 +170,50 @@ class Choices(nn.Module):
             seen = dict(scope.mutable_variables().get("observed", {}))
             return output, jax.tree.map(jnp.asarray, seen)
 
-        return mutable, {name: rng.rng for name, rng in streams.items()}, run
+        return {name: rng.rng for name, rng in streams.items()}, run
 
     @nn.nowrap
     def _run(self, phase: Phase, entering: jax.Array | None, values: jax.Array) -> jax.Array:
         """The values after a phase, which reads from what enters, or from the values themselves."""
-        mutable, keys, run = self._runner(phase)
+        keys, run = self._runner(phase)
         variables = self._variables(phase)
         first_target = 0 if self.of_nodes is None else self.num_inputs
-        targets = jnp.array([self.targets[position] - first_target for position in phase.positions])
-        places = range(len(phase.branches))
-
-        def branch(place: int, shown: Sequence[Any]) -> Any:
-            zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
-
-            def chosen(drawn: Any, x: jax.Array, variables: Any) -> tuple[Any, Any]:
-                output, seen = run(place, drawn, x, variables)
-                return output, [seen if other == place else zeros(tree) for other, tree in enumerate(shown)]
-
-            return chosen
+        targets = jnp.array([self.targets[position] - first_target for position in phase.positions], jnp.int32)
 
         def step(values: jax.Array, own: Any) -> tuple[jax.Array, Any]:
             position, index, source, target, variables = own
             x = lax.dynamic_index_in_dim(values if entering is None else entering, source, keepdims=False)
             drawn = position, keys
-            shown = [
-                jax.eval_shape(lambda *args, place=place: run(place, *args)[1], drawn, x, variables) for place in places
-            ]
-            branches = [branch(place, shown) for place in places]
+            blocks = [_traced(run, place, drawn, x, variables) for place in range(len(phase.branches))]
+            shown = [shapes[1] for _, shapes in blocks]
+            branches = [_alone(block, place, shown) for place, (block, _) in enumerate(blocks)]
             y, seen = rematerialised_switch(index, branches, x, variables, constants=drawn, has_aux=True)
             return values.at[target].add(y), seen
 
-        numbers = jnp.arange(len(phase.positions))
+        numbers = jnp.arange(len(phase.positions), dtype=jnp.int32)
         values, seen = lax.scan(step, values, (numbers, phase.index, phase.sources, targets, variables))
         observed = {own.name: tree for own, tree in zip(phase.branches, seen, strict=True) if tree}
         if observed:
             self.put_variable("observed", phase.name, observed)
         return values
+
+
+def _traced(run: Callable[..., Any], place: int, *operands: Any) -> tuple[Callable[..., Any], Any]:
+    """(a function that runs the block of a place, the shapes of what it returns).
+
+    The block is traced here and nowhere else: its way back is made when no interceptor sees its modules any more.
+    """
+    jaxpr, shapes = jax.make_jaxpr(functools.partial(run, place), return_shape=True)(*operands)
+    call, tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
+    return lambda *operands: jax.tree.unflatten(tree, call(*jax.tree.leaves(operands))), shapes
+
+
+def _alone(block: Callable[..., Any], place: int, shown: Sequence[Any]) -> Callable[..., Any]:
+    """A block as a branch: beside its output what every block's probes show, zeros but for its own."""
+    zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+    def branch(*operands: Any) -> tuple[Any, Any]:
+        output, seen = block(*operands)
+        return output, [seen if other == place else zeros(tree) for other, tree in enumerate(shown)]
+
+    return branch

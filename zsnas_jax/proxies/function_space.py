@@ -11,7 +11,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Batch, Proxy
+from zsnas_jax.base import Batch, Path, Proxy
 from zsnas_jax.measure.measurements import Measurements, measure, no_features
 from zsnas_jax.measure.network import Network, Pass, enough_range, forward, need_real_pictures
 from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOutput, NormInput, Observers

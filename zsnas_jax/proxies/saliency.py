@@ -158,7 +158,7 @@ def zico(*, num_batches: int = 2) -> Proxy:
             deviation = g.std(0)
             ratios = jnp.abs(g).mean(0) / jnp.where(deviation > 0, deviation, 1.0)
             inner = jnp.where(deviation > 0, ratios, 0.0).sum((1, 2))
-            score += jnp.where(active, jnp.log(jnp.where(inner > 0, inner, 1.0)).sum(), 0.0)
+            score += jnp.where(active, jnp.log(jnp.where(inner > 0, inner, 1.0)), 0.0).sum()
         return score
 
     needs = frozenset({"labels", "network"})
