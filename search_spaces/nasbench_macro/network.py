@@ -33,8 +33,8 @@ class Downsample(Block):
         return LayerOutput(name="output")(self.norm()(self.conv("conv", self.channels, stride=2)(x)))
 
 
-def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
-    """The blocks of a network, of its eight choices, Python ints or int32[8]; `own` are the fields that all blocks have."""
+def steps(arch: Sequence[int] | jax.Array, num_classes: int, **own: Any) -> tuple[Step, ...]:
+    """The blocks of a network, of its choices, eight Python ints or int32[8]; `own` are fields that all blocks have."""
     names = [f"layer{place}" for place in range(len(WIDTHS))]
     blocks, width = [], STEM
     for channels in WIDTHS:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step, layers
@@ -65,8 +66,10 @@ def layers_of(skeleton: Skeleton) -> Iterator[Layer]:
             width = channels
 
 
-def steps(arch: Sequence[int], num_classes: int, skeleton: Skeleton = RLNAS, **own: Any) -> tuple[Step, ...]:
-    """The blocks of a network, of its 21 choices, Python ints or int32[21]; `own` are the fields that all blocks have."""
+def steps(
+    arch: Sequence[int] | jax.Array, num_classes: int, skeleton: Skeleton = RLNAS, **own: Any
+) -> tuple[Step, ...]:
+    """The blocks of a network, of its choices, 21 Python ints or int32[21]; `own` are fields that all blocks have."""
     mobile = {"ceiling": CEILING, "epsilon": skeleton.epsilon, **own}
     names = [f"layer{place}" for place in range(NUM_LAYERS)]
     blocks, index = [], []

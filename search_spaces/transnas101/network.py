@@ -128,7 +128,7 @@ class EachTile(Block):
         return jnp.stack([block(*(read[:, i] for read in reads)) for i in range(NUM_TILES)], 1)
 
 
-def micro_encoder(ops: Sequence[int], **own: Any) -> Iterator[Step]:
+def micro_encoder(ops: Sequence[int] | jax.Array, **own: Any) -> Iterator[Step]:
     """The stem and the ten cells of six operations: node j is the sum of op_ij(node i) over i < j."""
     yield Step("stem", Stem(**own))
     for number, shape in enumerate(shapes(MICRO_MODULES)):
@@ -141,7 +141,10 @@ def _cell(cell: str, ops: Any, shape: Shape, own: Any) -> Iterator[Step]:
     of_input = _operations(shape.channels, shape.stride, shape.inputs != shape.channels or shape.stride > 1, own)
     of_nodes = _operations(shape.channels, 1, False, own)
     if isinstance(ops, jax.Array):
-        branches = [tuple(Branch(op, block or Identity(parent=None)) for op, block in every.items()) for every in (of_input, of_nodes)]
+        branches = [
+            tuple(Branch(op, block or Identity(parent=None)) for op, block in every.items())
+            for every in (of_input, of_nodes)
+        ]
         sources, targets = zip(*EDGES, strict=True)
         yield Step(
             cell,

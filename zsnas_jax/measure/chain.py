@@ -162,12 +162,12 @@ def _places(step: Step, entering: Sequence[jax.ShapeDtypeStruct]) -> Iterator[_P
     node = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
     for phase in step.block.phases():
         read = node if phase.name == "nodes" else entering[0]
-        blocks = {
+        blocks: dict[Path, Any] = {
             (step.name, phase.name, own.name): _trace_block(own.block, *_leaves([read]))[1:] for own in phase.branches
         }
         sizes = [size(traced) for traced in blocks.values()]
         for number, position in enumerate(phase.positions):
-            found.append((position, _Place(blocks, sizes, phase.index[number], True)))
+            found.append((position, _Place(blocks, sizes, phase.chosen[number], True)))
     yield from (place for _, place in sorted(found, key=lambda pair: pair[0]))
 
 
