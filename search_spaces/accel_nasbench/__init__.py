@@ -6,8 +6,10 @@ hard sigmoid, as here; kernels are drawn by the initialiser that is asked for, n
 fan out). Source: Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS", DAC 2024.
 """
 
+import jax.numpy as jnp
+
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.accel_nasbench.costs import num_convolutions, num_flops, num_params
 from zsnas_jax.search_spaces.accel_nasbench.genotype import (
@@ -67,7 +69,7 @@ def space() -> SearchSpace:
         layer_of=layer_of,
         num_convolutions=num_convolutions,
         graph=graph,
-        is_dispatched=False,
+        is_active=lambda arch: chosen(steps(jnp.asarray(arch), 1)),
         static=plan_of,
         chain=trace_chain(lambda arch, num_classes: steps(plan_of(arch), num_classes), (32, 32, 3)),
     )

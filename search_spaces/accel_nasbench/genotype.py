@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.search_spaces.accel_nasbench.network import NUM_STAGES, SLOTS, StagePlan
+from zsnas_jax.search_spaces.accel_nasbench.network import EXPANSIONS, KERNELS, NUM_STAGES, SLOTS, StagePlan
 
 FIELDS = ("e", "k", "l", "se")
-EXPANSIONS, KERNELS = (1, 4, 6), (3, 5)
 _CHOICES = tuple((EXPANSIONS, KERNELS, tuple(range(1, slots + 1)), (0, 1)) for slots in SLOTS)
 NUM_CHOICES = np.array([[len(choices) for choices in stage] for stage in _CHOICES], np.int32)
 """How many values each decision can take, int32[7, 4]."""

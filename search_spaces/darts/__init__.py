@@ -11,10 +11,11 @@ import functools
 from types import MappingProxyType
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.darts import edges
 from zsnas_jax.search_spaces.darts.cells import NAMED
@@ -82,6 +83,7 @@ def space(
     if name not in OFFERS:
         raise ValueError(f"unknown DARTS space {name!r}: allowed are {', '.join(OFFERS)}")
     offer = OFFERS[name]
+    ops = tuple(np.flatnonzero(offer.any((0, 1))).tolist())
     fields: dict[str, Any] = {"channels": channels, "layers": layers, "imagenet": imagenet, "with_stem": with_stem}
     stem = ", ImageNet stems" if imagenet else "" if with_stem else ", no stem"
     list_steps = lambda arch, num_classes: steps(_nested(arch), num_classes, **fields)
@@ -94,11 +96,11 @@ def space(
         isomorphism_key=isomorphism_key,
         num_params=functools.partial(num_params, **fields),
         num_flops=functools.partial(num_flops, **fields),
-        make_network=functools.partial(make_network, **fields),
+        make_network=functools.partial(make_network, ops=ops, **fields),
+        is_active=lambda arch: chosen(steps(jnp.asarray(arch), 1, ops=ops, **fields)),
         layer_of=functools.partial(layer_of, imagenet=imagenet),
         num_convolutions=functools.partial(num_convolutions, **fields),
         graph=graph,
-        is_dispatched=False,
         static=_nested,
         chain=trace_chain(list_steps, (224, 224, 3) if imagenet else (32, 32, 3)),
         size=fields,

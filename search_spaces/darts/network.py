@@ -6,6 +6,7 @@ cells L // 3 and 2 L // 3 are reduction cells: they double C, and what reads the
 Axes: N batch, H W C.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 import zlib
 
@@ -15,8 +16,10 @@ import jax.numpy as jnp
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.choice import Branch, Choices, Identity
 from zsnas_jax.nn.layers import avg_pool_3x3, max_pool_3x3
 from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, Concatenate, FactorizedReduce, PoolDense
+from zsnas_jax.nn.options import draw_key
 from zsnas_jax.search_spaces.darts.edges import (
     DIL_3,
     DIL_5,
@@ -24,6 +27,8 @@ from zsnas_jax.search_spaces.darts.edges import (
     NOISE,
     NONE,
     NUM_NODES,
+    NUM_SLOTS,
+    OPS,
     SEP_3,
     SEP_5,
     SKIP,
@@ -117,7 +122,7 @@ class Noise(Block):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Draws, the same values at any precision of x."""
         fixed = zlib.crc32("/".join(self.path).encode())
-        key = self.make_rng("noise") if self.has_rng("noise") else jax.random.key(fixed)
+        key = draw_key(self, "noise") if self.has_rng("noise") else jax.random.key(fixed)
         shape = x[:, :: self.stride, :: self.stride].shape
         return jax.random.normal(key, shape, jnp.float32).astype(x.dtype)
 
@@ -232,12 +237,13 @@ def steps(
     with_stem: bool = True,
     auxiliary: bool = False,
     drop_path: bool = False,
+    ops: Sequence[int] = tuple(range(len(OPS))),
     **own: Any,
 ) -> tuple[Step, ...]:
     """The blocks of a network; the last two options are for training, and move no parameter.
 
     Args:
-        arch: nested tuples [2, 4, 2, 2] of Python ints.
+        arch: nested tuples [2, 4, 2, 2] of Python ints, or int32[2, 4, 2, 2] for a network that serves all.
         num_classes: width of the logits.
         channels: C of the first cell, if that is no reduction cell.
         layers: L, cells.
@@ -247,8 +253,11 @@ def steps(
         auxiliary: whether the output of cell 2 L // 3 is classified, too; the last step then writes both logits.
         drop_path: whether the outputs of all operations but identities go through `DropPath`, whose rate is a value
             "drop_path" beside the pictures.
+        ops: operations that a network that serves all chooses among, besides none.
         **own: the fields that all blocks have.
     """
+    if isinstance(arch, jax.Array) and (auxiliary or drop_path):
+        raise ValueError("a network with an auxiliary head or drop path is built for one architecture")
     found, inputs = list[Step](), ("x", "x")
     if imagenet:
         found.append(Step("stem0", HalvingStem(channels, **own), writes=("stem0",)))
@@ -258,7 +267,7 @@ def steps(
         found.append(Step("stem", ConvNorm(3 * channels, **own), writes=("stem",)))
         inputs = ("stem", "stem")
     for number, cell in enumerate(plan(channels, layers, imagenet=imagenet, with_stem=with_stem)):
-        found += _cell_steps(f"cell{number}", cell, arch[1 if cell.is_reduction else 0], inputs, drop_path, own)
+        found += _cell_steps(f"cell{number}", cell, arch[1 if cell.is_reduction else 0], inputs, ops, drop_path, own)
         inputs = (inputs[1], found[-1].name)
     found.append(Step("head", PoolDense(num_classes, **own), (inputs[1],), ("logits",)))
     if auxiliary:
@@ -269,10 +278,17 @@ def steps(
 
 
 def _cell_steps(
-    name: str, cell: CellPlan, genes: Any, inputs: tuple[str, str], drop_path: bool, own: dict[str, Any]
+    name: str,
+    cell: CellPlan,
+    genes: Any,
+    inputs: tuple[str, str],
+    ops: Sequence[int],
+    drop_path: bool,
+    own: dict[str, Any],
 ) -> list[Step]:
     """The blocks of a cell; each writes a value of its own name, the last of them the cell's output."""
     found, channels = list[Step](), cell.channels
+    is_traced = isinstance(genes, jax.Array)
 
     def step(part: str, block: nn.Module, *reads: str, **fields: Any) -> str:
         found.append(Step(f"{name}_{part}", block, reads, (f"{name}_{part}",), **fields))
@@ -280,7 +296,11 @@ def _cell_steps(
 
     first = FactorizedReduce(channels, **own) if cell.follows_reduction else ActivateConvNorm(channels, **own)
     states = [step("pre0", first, inputs[0]), step("pre1", ActivateConvNorm(channels, **own), inputs[1])]
-    for node, slots in enumerate(genes):
+    if is_traced:
+        nodes = tuple(f"{name}_node{node}" for node in range(NUM_NODES))
+        found.append(Step(name, _choices(name, cell, genes, ops, own), tuple(states), nodes))
+        states += nodes
+    for node, slots in enumerate(() if is_traced else genes):
         entering = []
         for slot, (source, op) in enumerate(slots):
             stride = cell.stride if source < 2 else 1
@@ -299,6 +319,33 @@ def _cell_steps(
     return found
 
 
+def _choices(name: str, cell: CellPlan, genes: jax.Array, ops: Sequence[int], own: dict[str, Any]) -> Choices:
+    """The eight slots of a cell, genes int32[4, 2, 2], one of some operations in each."""
+    sources, chosen = genes.reshape(-1, 2).T
+    offered = (NONE, *(op for op in ops if op != NONE))
+    place = jnp.zeros(len(OPS), jnp.int32).at[jnp.array(offered)].set(jnp.arange(len(offered)))
+
+    def branches(stride: int) -> tuple[Branch, ...]:
+        found = []
+        for op in offered:
+            plain = Zeros(stride, **own) if op == NONE else Identity(parent=None)
+            is_plain = op == NONE or (op == SKIP and stride == 1)
+            found.append(Branch(OPS[op], plain if is_plain else _operation(op, cell.channels, stride, own)))
+        return tuple(found)
+
+    slots = range(NUM_NODES * NUM_SLOTS)
+    return Choices(
+        tuple(f"{name}_op{slot}" for slot in slots),
+        place[chosen],
+        sources,
+        tuple(2 + slot // NUM_SLOTS for slot in slots),
+        branches(cell.stride),
+        branches(1) if cell.is_reduction else None,
+        num_inputs=2,
+        parent=None,
+    )
+
+
 def _operation(op: int, channels: int, stride: int, own: dict[str, Any]) -> nn.Module:
     """The block of an operation that is neither none nor the identity."""
     if op in (SEP_3, SEP_5):
@@ -307,7 +354,7 @@ def _operation(op: int, channels: int, stride: int, own: dict[str, Any]) -> nn.M
         return DilConv(channels, SIZES[op], stride, **own)
     if op == SKIP:
         return FactorizedReduce(channels, **own)
-    return Noise(stride) if op == NOISE else Pool(op == MAX_POOL, stride)
+    return Noise(stride, **own) if op == NOISE else Pool(op == MAX_POOL, stride, **own)
 
 
 def layer_of(path: Path, position: int, *, imagenet: bool = False) -> int:

@@ -4,10 +4,11 @@ An architecture is int32[8], the choice of each layer (`genotype`). Source: Su e
 Sampling with Monte-Carlo Tree Search", CVPR 2021.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.nasbench_macro.costs import num_convolutions, num_flops, num_params
 from zsnas_jax.search_spaces.nasbench_macro.genotype import (
@@ -76,7 +77,7 @@ def space() -> SearchSpace:
         num_convolutions=num_convolutions,
         num_choices=(NUM_CHOICES,) * NUM_GENES,
         graph=graph,
-        is_dispatched=False,
+        is_active=lambda arch: chosen(steps(jnp.asarray(arch), 1)),
         static=_choices,
         chain=trace_chain(lambda arch, num_classes: steps(_choices(arch), num_classes), (32, 32, 3)),
         is_homogeneous=True,

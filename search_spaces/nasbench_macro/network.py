@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from zsnas_jax.base import Path
-from zsnas_jax.measure.blocks import Step
+from zsnas_jax.measure.blocks import Step, layers
 from zsnas_jax.nn.mobile import ConvNormActivate, InvertedResidual
 from zsnas_jax.nn.modules import Block, PoolDense
 from zsnas_jax.nn.probes import LayerOutput
@@ -33,22 +33,23 @@ class Downsample(Block):
         return LayerOutput(name="output")(self.norm()(self.conv("conv", self.channels, stride=2)(x)))
 
 
-def steps(arch: Sequence[int], num_classes: int, **own: Any) -> tuple[Step, ...]:
-    """The blocks of a network, of its eight choices; `own` are the fields that all blocks have."""
-    found, width = [Step("stem", ConvNormActivate(STEM, 3, **own))], STEM
-    for place, (choice, channels) in enumerate(zip(arch, WIDTHS, strict=True)):
+def steps(arch: Sequence[int] | jax.Array, num_classes: int, **own: Any) -> tuple[Step, ...]:
+    """The blocks of a network, of its choices, eight Python ints or int32[8]; `own` are fields that all blocks have."""
+    names = [f"layer{place}" for place in range(len(WIDTHS))]
+    blocks, width = [], STEM
+    for channels in WIDTHS:
         stride = 1 if channels == width else 2
-        if choice:
-            block: nn.Module = InvertedResidual(channels, KERNELS[choice], EXPANSIONS[choice], stride, **own)
-        else:
-            block = Downsample(channels, **own)
-        if choice or stride == 2:
-            found.append(Step(f"layer{place}", block))
+        identity: dict[str, nn.Module | None] = {"identity": Downsample(channels, **own) if stride == 2 else None}
+        residual = {
+            f"k{k}_t{t}": InvertedResidual(channels, k, t, stride, **own)
+            for k, t in zip(KERNELS[1:], EXPANSIONS[1:], strict=True)
+        }
+        blocks.append(identity | residual)
         width = channels
-    return (*found, Step("last", ConvNormActivate(LAST, **own)), Step("head", PoolDense(num_classes, **own)))
+    stem, last = Step("stem", ConvNormActivate(STEM, 3, **own)), Step("last", ConvNormActivate(LAST, **own))
+    return (stem, *layers(names, list(arch), blocks), last, Step("head", PoolDense(num_classes, **own)))
 
 
 def layer_of(path: Path, position: int) -> int:
     """The layer of a site, counted from 1: the stem, the eight layers by place, the last convolution."""
-    del position
-    return {"stem": 1, "last": 10}.get(path[0]) or int(path[0].removeprefix("layer")) + 2
+    return {"stem": 1, "last": 10}.get(path[0]) or int(path[0].removeprefix("layer")) + position + 2

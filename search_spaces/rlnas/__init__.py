@@ -10,10 +10,11 @@ import functools
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.measure.blocks import ChainNetwork
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.rlnas.costs import num_convolutions, num_flops, num_params
 from zsnas_jax.search_spaces.rlnas.genotype import MAX_FLOPS, decode, encode, is_valid, mutate, sample
@@ -80,7 +81,7 @@ def _space(name: str, skeleton: Skeleton, max_flops: float) -> SearchSpace:
         num_convolutions=num_convolutions,
         is_valid=is_valid,
         graph=functools.partial(graph, **own),
-        is_dispatched=False,
+        is_active=lambda arch: chosen(steps(jnp.asarray(arch), 1, skeleton)),
         static=_choices,
         chain=trace_chain(lambda arch, num_classes: steps(_choices(arch), num_classes, skeleton), (32, 32, 3)),
     )

@@ -7,8 +7,11 @@ H W C.
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
+import jax
+
 from zsnas_jax.base import Path
-from zsnas_jax.measure.blocks import Step
+from zsnas_jax.measure.blocks import Step, layers
 from zsnas_jax.nn.mobile import ConvNormActivate, InvertedResidual
 from zsnas_jax.nn.modules import PoolDense
 from zsnas_jax.nn.options import EPSILON
@@ -63,23 +66,32 @@ def layers_of(skeleton: Skeleton) -> Iterator[Layer]:
             width = channels
 
 
-def steps(arch: Sequence[int], num_classes: int, skeleton: Skeleton = RLNAS, **own: Any) -> tuple[Step, ...]:
-    """The blocks of a network, of its 21 choices; `own` are the fields that all blocks have."""
+def steps(
+    arch: Sequence[int] | jax.Array, num_classes: int, skeleton: Skeleton = RLNAS, **own: Any
+) -> tuple[Step, ...]:
+    """The blocks of a network, of its choices, 21 Python ints or int32[21]; `own` are fields that all blocks have."""
     mobile = {"ceiling": CEILING, "epsilon": skeleton.epsilon, **own}
-    found = [
+    names = [f"layer{place}" for place in range(NUM_LAYERS)]
+    blocks, index = [], []
+    for place, layer in enumerate(layers_of(skeleton)):
+        may_be_identity = place not in FIRST_LAYERS
+        identity: dict[str, nn.Module | None] = {"identity": None} if may_be_identity else {}
+        residual = {
+            f"k{k}_t{t}": InvertedResidual(layer.channels, k, t, layer.stride, **mobile)
+            for k, t in zip(KERNELS, EXPANSIONS, strict=True)
+        }
+        blocks.append(identity | residual)
+        index.append(arch[place] + may_be_identity)  # an identity is -1
+    return (
         Step("stem", ConvNormActivate(skeleton.stem, 3, 2, **mobile)),
         Step("first", InvertedResidual(skeleton.first, 3, 1, 1, **mobile)),
-    ]
-    for place, (choice, layer) in enumerate(zip(arch, layers_of(skeleton), strict=True)):
-        if choice != IDENTITY:
-            block = InvertedResidual(layer.channels, KERNELS[choice], EXPANSIONS[choice], layer.stride, **mobile)
-            found.append(Step(f"layer{place}", block))
-    last = Step("last", ConvNormActivate(skeleton.last, **mobile))
-    return (*found, last, Step("head", PoolDense(num_classes, **own)))
+        *layers(names, index, blocks),
+        Step("last", ConvNormActivate(skeleton.last, **mobile)),
+        Step("head", PoolDense(num_classes, **own)),
+    )
 
 
 def layer_of(path: Path, position: int) -> int:
     """The layer of a site, counted from 1: the stem, the first block, the 21 layers by place, the last convolution."""
-    del position
     fixed = {"stem": 1, "first": 2, "last": NUM_LAYERS + 3}
-    return fixed.get(path[0]) or int(path[0].removeprefix("layer")) + 3
+    return fixed.get(path[0]) or int(path[0].removeprefix("layer")) + position + 3

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.measure.blocks import ChainNetwork, Step
+from zsnas_jax.measure.blocks import ChainNetwork, Step, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.nn.modules import PoolDense
 from zsnas_jax.search_spaces.transnas101 import costs, genotype
@@ -91,20 +92,19 @@ def _num_convolutions(arch: Any) -> Any:
 
 def _space(kind: str, task: str, list_steps: Any, **own: Any) -> SearchSpace:
     """What both spaces have in common."""
-    chosen, head = HEADS[task]
+    own_task, head = HEADS[task]
     listed = functools.partial(list_steps, head=head)
     # A nominal size: parameters do not depend on it.
     chain = trace_chain(lambda arch, num_outputs: listed(_ints(arch), num_outputs), (48, 48, 3))
     return SearchSpace(
         name=f"transnas101_{kind}",
-        make_network=lambda num_classes=chosen.num_outputs: ChainNetwork(listed, num_classes),
+        make_network=lambda num_classes=own_task.num_outputs: ChainNetwork(listed, num_classes),
         layer_of=layer_of,
-        is_dispatched=False,
         static=_ints,
         chain=chain,
         is_homogeneous=head in (Head.DENSE, Head.TILES),  # decoders have biases, and a tanh
         size_multiple=3 if head is Head.TILES else 32 if head.layers else 1,
-        task=chosen,
+        task=own_task,
         tasks=tuple(HEADS),
         **own,
     )
@@ -121,6 +121,7 @@ def micro_space(task: str = "class_scene") -> SearchSpace:
         "micro",
         task,
         micro_steps,
+        is_active=lambda arch: chosen(tuple(micro_encoder(jnp.asarray(arch)))),
         num_archs=genotype.NUM_MICRO,
         sample=genotype.sample_micro,
         mutate=genotype.mutate_micro,
@@ -149,6 +150,7 @@ def macro_space(task: str = "class_scene") -> SearchSpace:
         "macro",
         task,
         macro_steps,
+        is_dispatched=False,
         num_archs=genotype.NUM_MACRO,
         sample=genotype.sample_macro,
         mutate=genotype.mutate_macro,

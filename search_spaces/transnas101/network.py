@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
+from zsnas_jax.nn.choice import Branch, Choices, Identity
 from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce, LayerSum
 from zsnas_jax.nn.options import with_layer_options
 from zsnas_jax.nn.probes import LayerOutput
@@ -127,30 +128,47 @@ class EachTile(Block):
         return jnp.stack([block(*(read[:, i] for read in reads)) for i in range(NUM_TILES)], 1)
 
 
-def micro_encoder(ops: Sequence[int], **own: Any) -> Iterator[Step]:
+def micro_encoder(ops: Sequence[int] | jax.Array, **own: Any) -> Iterator[Step]:
     """The stem and the ten cells of six operations: node j is the sum of op_ij(node i) over i < j."""
     yield Step("stem", Stem(**own))
     for number, shape in enumerate(shapes(MICRO_MODULES)):
         yield from _cell(f"cell{number}", ops, shape, own)
 
 
-def _cell(cell: str, ops: Sequence[int], shape: Shape, own: Any) -> Iterator[Step]:
-    nodes = ["x", *(f"{cell}_node{j}" for j in (1, 2)), "x"]
+def _cell(cell: str, ops: Any, shape: Shape, own: Any) -> Iterator[Step]:
+    names = tuple(f"{cell}_edge{edge}" for edge in range(len(EDGES)))
+    nodes = ("x", *(f"{cell}_node{j}" for j in (1, 2, 3)))
+    of_input = _operations(shape.channels, shape.stride, shape.inputs != shape.channels or shape.stride > 1, own)
+    of_nodes = _operations(shape.channels, 1, False, own)
+    if isinstance(ops, jax.Array):
+        branches = [
+            tuple(Branch(op, block or Identity(parent=None)) for op, block in every.items())
+            for every in (of_input, of_nodes)
+        ]
+        sources, targets = zip(*EDGES, strict=True)
+        yield Step(
+            cell,
+            Choices(names, ops, sources, targets, branches[0], None if of_input == of_nodes else branches[1]),
+            writes=nodes[1:],
+        )
+        yield Step(f"{cell}_sum3", LayerSum(**own), (nodes[3],))
+        return
     into: list[list[str]] = [[], [], [], []]
-    for edge, (op, (source, target)) in enumerate(zip(ops, EDGES, strict=True)):
-        name, stride = f"{cell}_edge{edge}", shape.stride if source == 0 else 1
-        is_changed = source == 0 and (shape.stride > 1 or shape.inputs != shape.channels)
-        block: nn.Module | None = None
-        if op in (CONV1, CONV3):
-            block = ActivateConvNorm(shape.channels, 1 if op == CONV1 else 3, stride, **own)
-        elif op == SKIP and is_changed:
-            block = FactorizedReduce(shape.channels, **own)
-        if block:
-            yield Step(name, block, (nodes[source],), (name,))
+    for name, op, (source, target) in zip(names, ops, EDGES, strict=True):
+        block = (of_nodes if source else of_input)[OPS[op]]
         if op != NONE:
             into[target].append(name if block else nodes[source])
+            if block:
+                yield Step(name, block, (nodes[source],), (name,))
         if target == source + 1:  # of the string's order, the last edge into this node
-            yield _sum(cell, target, into[target], nodes[target], shape)
+            yield _sum(cell, target, into[target], "x" if target == 3 else nodes[target], shape)
+
+
+def _operations(channels: int, stride: int, is_changed: bool, own: Any) -> dict[str, nn.Module | None]:
+    """The blocks of an edge by operation, whether it changes the shape or not; None is the identity."""
+    conv = lambda size: ActivateConvNorm(channels, size, stride, **own)
+    skip = FactorizedReduce(channels, **own) if is_changed else None
+    return dict(zip(OPS, (Zeros(channels, stride, **own), skip, conv(1), conv(3)), strict=True))
 
 
 def _sum(cell: str, node: int, reads: Sequence[str], write: str, shape: Shape) -> Step:
@@ -170,7 +188,8 @@ def over_tiles(steps: Iterator[Step], **own: Any) -> Iterator[Step]:
     """The steps of an encoder, applied to nine tiles of the picture."""
     yield Step("tiles", CutTiles())
     for step in steps:
-        yield step._replace(block=EachTile(step.block, **own))
+        wrap = lambda block: EachTile(block, **own)
+        yield step._replace(block=step.block.map(wrap) if isinstance(step.block, Choices) else wrap(step.block))
 
 
 def layer_of(path: Path, position: int) -> int:

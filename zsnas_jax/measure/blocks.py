@@ -4,7 +4,7 @@ A block is a plain Flax module that maps values to values, pytrees of arrays wit
 probes as any network has (`zsnas_jax.nn.probes`). Axes: N batch, P positions along `nn.scan`, C channels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Batch, KernelSum, Path
 from zsnas_jax.measure.measurements import fisher_slots
 from zsnas_jax.measure.network import Network, Observation, forward
+from zsnas_jax.nn.choice import Branch, Choices, Identity
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions, with_layer_options
 from zsnas_jax.nn.probes import WHOLE_FEATURES, Observers, Site
@@ -129,6 +130,52 @@ def run_steps(module: nn.Module, steps: Sequence[Step], image: jax.Array, **furt
         block = step.block.clone(parent=module, name=step.name)
         step.write(values, block(*(values[name] for name in step.reads)))
     return values[steps[-1].writes[0]]
+
+
+def layers(
+    names: Sequence[str], index: Sequence[Any], blocks: Sequence[Mapping[str, nn.Module | None]]
+) -> Iterator[Step]:
+    """The steps of layers behind one another, each one of several blocks.
+
+    Args:
+        names: of the layers.
+        index: the place of each layer's block, Python ints, or traced numbers for a network that chooses at run time.
+        blocks: of each layer, by the name under which a network that chooses them holds their parameters; None is the
+            identity, and says that all of them keep the shape, so that equal layers can share a loop.
+    """
+    place = 0
+    while place < len(names):
+        own = blocks[place]
+        if not isinstance(index[place], jax.Array):
+            block, end = list(own.values())[index[place]], place + 1
+            if block:
+                yield Step(names[place], block)
+        else:
+            keeps_shape, end = None in own.values(), place + 1
+            while keeps_shape and end < len(names) and blocks[end] == own:
+                end += 1
+            nodes = tuple(range(1, end - place + 1))
+            branches = tuple(Branch(name, block or Identity(parent=None)) for name, block in own.items())
+            row = Choices(
+                tuple(names[place:end]),
+                jnp.stack(index[place:end]),
+                tuple(node - 1 for node in nodes),
+                nodes,
+                branches,
+                None if keeps_shape else (),
+            )
+            yield Step(names[place], row, writes=(*(f"{names[place]}_{node}" for node in nodes[:-1]), "x"))
+        place = end
+
+
+def chosen(steps: Sequence[Step]) -> Callable[[Path, tuple[int, ...]], Any]:
+    """Which parameters a network has that chooses blocks at run time: path and shape to bool[], as of `SearchSpace`."""
+    choices = {step.name: step.block for step in steps if isinstance(step.block, Choices)}
+
+    def has(path: Path, shape: tuple[int, ...]) -> Any:
+        return path[0] not in choices or choices[path[0]].is_chosen(path[1:], shape)
+
+    return has
 
 
 class Alone(nn.Module):

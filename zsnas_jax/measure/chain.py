@@ -5,7 +5,7 @@ which networks share by shape. What comes out are the `Measurements` that `zsnas
 from a whole network, but for what a proxy that runs the network itself would need. Axes: N batch, L layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import math
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,6 +36,7 @@ from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
 from zsnas_jax.measure.tape import Tape, Value
+from zsnas_jax.nn.choice import Choices
 from zsnas_jax.nn.foreign import ForeignLayers
 from zsnas_jax.nn.initializers import TABLE_DEVIATION, Initializer, normal
 from zsnas_jax.nn.options import LayerOptions, has_layer_options
@@ -80,16 +82,93 @@ def _trace(
     steps: Sequence[Step], image_shape: tuple[int, ...]
 ) -> tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]:
     """(what the parameters of a chain are, their shapes), by path."""
-    values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
     weights: dict[Path, Weight] = {}
     shapes: dict[Path, tuple[int, ...]] = {}
-    for step in steps:
-        leaves, tree = jax.tree.flatten(tuple(values[name] for name in step.reads))
-        output, own_weights, own_shapes = _trace_block(step.block, tuple(leaves), tree)
+    for step, entering in _reads_of_steps(steps, image_shape):
+        _, own_weights, own_shapes = _trace_block(step.block, *_leaves(entering))
         weights |= {(step.name, *path): weight for path, weight in own_weights.items()}
         shapes |= {(step.name, *path): shape for path, shape in own_shapes.items()}
-        step.write(values, output)
     return weights, shapes
+
+
+def _leaves(entering: Sequence[Any]) -> tuple[tuple[Any, ...], Any]:
+    leaves, tree = jax.tree.flatten(tuple(entering))
+    return tuple(leaves), tree
+
+
+def _reads_of_steps(
+    steps: Sequence[Step], image_shape: tuple[int, ...]
+) -> Iterator[tuple[Step, list[jax.ShapeDtypeStruct]]]:
+    """The steps of a chain, each with the shapes of what it reads."""
+    values: dict[str, Any] = {"x": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)}
+    for step in steps:
+        entering = [values[name] for name in step.reads]
+        yield step, entering
+        if isinstance(step.block, Choices):
+            output = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
+            step.write(values, [output] * len(step.writes) if len(step.writes) > 1 else output)
+        else:
+            step.write(values, _trace_block(step.block, *_leaves(entering))[0])
+
+
+def draw_dispatched(
+    key: jax.Array, steps: Sequence[Step], image_shape: tuple[int, ...], initializer: Initializer
+) -> tuple[Any, dict[Path, Weight]]:
+    """(parameters of a network that chooses its blocks at run time, what they are); see `draw`.
+
+    Chosen blocks have the parameters that `draw` gives to the chain of the chosen alone: their kernels begin in the
+    flat draw where those of the chosen ones before them end. What the others hold is not read.
+    """
+    places = [place for step, entering in _reads_of_steps(steps, image_shape) for place in _places(step, entering)]
+    longest = [max(own.sizes) for own in places]
+    noise, start = initializer.noise(key, (sum(longest),)), jnp.int32(0)
+    flat: dict[Path, list[Any]] = {}
+    weights: dict[Path, Weight] = {}
+    for place, size in zip(places, longest, strict=True):
+        own = lax.dynamic_slice(noise, (start,), (size,))
+        for path, (held, shapes) in place.blocks.items():
+            for name, leaf in _cut(own, held, shapes, initializer, jnp).items():
+                flat.setdefault((*path, *name), []).append(leaf)
+                weights[*path, *name] = dataclasses.replace(held[name], lifted=(0,)) if place.is_stacked else held[name]
+        start += jnp.asarray(place.sizes, jnp.int32)[place.index]
+    stacked = {path: jnp.stack(leaves) if weights[path].lifted else leaves[0] for path, leaves in flat.items()}
+    return unflatten_dict(stacked), weights
+
+
+class _Place(NamedTuple):
+    """A block of a chain, or a position of `Choices`.
+
+    Attributes:
+        blocks: by path of its block, or of each that can be chosen, (what its parameters are, their shapes).
+        sizes: of their kernels.
+        index: which is chosen.
+        is_stacked: whether parameters have an axis of positions.
+    """
+
+    blocks: Mapping[Path, tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]]
+    sizes: Sequence[int]
+    index: Any
+    is_stacked: bool
+
+
+def _places(step: Step, entering: Sequence[jax.ShapeDtypeStruct]) -> Iterator[_Place]:
+    """The block of a step, or its positions, in the order in which a chain has them."""
+    size = lambda traced: sum(math.prod(traced[1][path]) for path in _kernels(traced[0]))
+    if not isinstance(step.block, Choices):
+        traced = _trace_block(step.block, *_leaves(entering))[1:]
+        yield _Place({(step.name,): traced}, [size(traced)], 0, False)
+        return
+    found = []
+    node = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
+    for phase in step.block.phases():
+        read = node if phase.name == "nodes" else entering[0]
+        blocks: dict[Path, Any] = {
+            (step.name, phase.name, own.name): _trace_block(own.block, *_leaves([read]))[1:] for own in phase.branches
+        }
+        sizes = [size(traced) for traced in blocks.values()]
+        for number, position in enumerate(phase.positions):
+            found.append((position, _Place(blocks, sizes, phase.chosen[number], True)))
+    yield from (place for _, place in sorted(found, key=lambda pair: pair[0]))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -126,33 +205,55 @@ def draw(
     Raises:
         ValueError: if a parameter is neither a kernel nor a bias nor of a norm.
     """
-    noise = _cut(initializer, key, {path: shapes[path] for path, weight in weights.items() if weight.kernel})
-    is_table = lambda weight: weight.role is Role.EMBEDDING
-    tables = _cut(normal, jax.random.fold_in(key, 1), {p: shapes[p] for p, w in weights.items() if is_table(w)})
-    flat = {}
+    sums = {draws: _size(weights, shapes, draws) for draws in (_kernels, _tables)}
+    noise = np.asarray(_noise(initializer, key, rounded(sums[_kernels])))
+    tables: Any = ()
+    if sums[_tables]:
+        tables = np.asarray(_noise(normal, jax.random.fold_in(key, 1), rounded(sums[_tables])))
+    return unflatten_dict(_cut(noise, weights, shapes, initializer, np, tables))
+
+
+def _kernels(weights: Mapping[Path, Weight]) -> list[Path]:
+    return [path for path, weight in weights.items() if weight.kernel]
+
+
+def _tables(weights: Mapping[Path, Weight]) -> list[Path]:
+    return [path for path, weight in weights.items() if weight.role is Role.EMBEDDING]
+
+
+def _size(
+    weights: Mapping[Path, Weight],
+    shapes: Mapping[Path, tuple[int, ...]],
+    chosen: Callable[[Mapping[Path, Weight]], list[Path]],
+) -> int:
+    return sum(math.prod(shapes[path]) for path in chosen(weights))
+
+
+def _cut(
+    noise: Any,
+    weights: Mapping[Path, Weight],
+    shapes: Mapping[Path, tuple[int, ...]],
+    initializer: Initializer,
+    xp: Any,
+    tables: Any = (),
+) -> dict[Path, Any]:
+    """Parameters by path, kernels cut from one draw, tables of another; arrays of numpy or jax, as `xp` says."""
+    end, end_of_tables, flat = 0, 0, dict[Path, Any]()
     for path, weight in weights.items():
         if weight.kernel:
-            flat[path] = np.float32(initializer.scale_of(weight.kernel, weight.shape)) * noise[path]
-        elif is_table(weight):
-            flat[path] = np.float32(TABLE_DEVIATION) * tables[path]
+            start, end = end, end + math.prod(shapes[path])
+            scale = xp.float32(initializer.scale_of(weight.kernel, weight.shape))
+            flat[path] = scale * noise[start:end].reshape(shapes[path])
+        elif weight.role is Role.EMBEDDING and len(tables):
+            start, end_of_tables = end_of_tables, end_of_tables + math.prod(shapes[path])
+            flat[path] = xp.float32(TABLE_DEVIATION) * tables[start:end_of_tables].reshape(shapes[path])
         elif weight.role in (Role.SCALE, Role.SHIFT, Role.BIAS):
-            flat[path] = np.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
+            flat[path] = xp.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
         else:
             raise ValueError(
                 f"a chain draws kernels, tables, norms and biases: {'/'.join(path)} of {weight.layer} is none"
             )
-    return unflatten_dict(flat)
-
-
-def _cut(initializer: Initializer, key: jax.Array, shapes: Mapping[Path, tuple[int, ...]]) -> dict[Path, np.ndarray]:
-    """Unit noise of shapes, slices of one draw."""
-    sizes = {path: math.prod(shape) for path, shape in shapes.items()}
-    if not sizes:
-        return {}
-    noise, end, found = np.asarray(_noise(initializer, key, rounded(sum(sizes.values())))), 0, {}
-    for path, shape in shapes.items():
-        found[path], end = noise[end : end + sizes[path]].reshape(shape), end + sizes[path]
-    return found
+    return flat
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

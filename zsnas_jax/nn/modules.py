@@ -4,20 +4,33 @@ A network's own blocks are subclasses of `Block`, whose methods make the layers:
 batch, H W pixels, C channels.
 """
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
-from zsnas_jax.nn.layers import conv2d, conv_transpose2d, depthwise_conv2d
+from zsnas_jax.nn.layers import conv2d, conv_transpose2d, depthwise_conv2d, rematerialised_switch
 from zsnas_jax.nn.options import EPSILON, LayerOptions
 from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
 from zsnas_jax.nn.roles import Kernel, Part, Role, Roles
 from zsnas_jax.nn.weights import Weight
 
 _KERNEL = Kernel((2,), (3,), (0, 1), weighs_itself=True)
+
+
+class AnySize(NamedTuple):
+    """One of several sizes of a kernel, chosen at run time.
+
+    Attributes:
+        sizes: of the kernels, all different.
+        place: int32[], the place of the one that is used.
+    """
+
+    sizes: tuple[int, ...]
+    place: jax.Array
 
 
 class Conv(nn.Module):
@@ -27,7 +40,8 @@ class Conv(nn.Module):
 
     Attributes:
         channels: D; of a depthwise convolution C.
-        size: k; the picture is padded by (k - 1) / 2 * dilation.
+        size: k; the picture is padded by (k - 1) / 2 * dilation. Of an `AnySize` the parameter "kernel" is a tuple, a
+            kernel of each size.
         stride: the same in both directions.
         depthwise: whether each channel is filtered by itself.
         dilation: pixels from one entry of the kernel to the next; other than 1 for depthwise convolutions alone.
@@ -37,7 +51,7 @@ class Conv(nn.Module):
     """
 
     channels: int
-    size: int = 1
+    size: Any = 1
     stride: int = 1
     depthwise: bool = False
     dilation: int = 1
@@ -50,20 +64,32 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies it."""
+        key, slot = self.options.key_of(self), slot_of(self, "kernel")
+        if isinstance(self.size, AnySize):
+            kernels: Any = self.get_variable("params", "kernel")
+            bias = self.get_variable("params", "bias") if self.use_bias else None
+            branches = [functools.partial(self._convolve, size, place) for place, size in enumerate(self.size.sizes)]
+            return rematerialised_switch(self.size.place, branches, x, kernels, bias, slot, constants=key)
         shape = self.weights(x.shape[-1])["kernel"].shape
         kernel: Any = self.param("kernel", self.kernel_init, shape)  # type: ignore[arg-type]
-        if self.size == 1 and self.stride > 1:
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32) if self.use_bias else None
+        return self._convolve(self.size, 0, key, x, [kernel], bias, slot)
+
+    @nn.nowrap
+    def _convolve(self, size: int, place: int, key: Any, x: jax.Array, kernels: Any, bias: Any, slot: Any) -> jax.Array:
+        """The convolution by the kernel of a place, of a size."""
+        kernel = kernels[place]
+        if size == 1 and self.stride > 1:
             x = x[:, :: self.stride, :: self.stride]
-        x = self.options.mask(x, self.options.key_of(self))
-        if self.size == 1:
+        x = self.options.mask(x, key)
+        if size == 1:
             y = x @ kernel[0, 0]
         elif self.depthwise:
             y = depthwise_conv2d(x, kernel, self.stride, self.dilation)
         else:
             y = conv_transpose2d(x, kernel) if self.transposed else conv2d(x, kernel, self.stride)
-        if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
-        return weigh(y, slot_of(self, "kernel"), kernel.size // self.channels)
+        y = y if bias is None else y + bias
+        return weigh(y, slot, kernel.size // self.channels)
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[str, Weight]:
@@ -117,7 +143,7 @@ class Block(nn.Module, kw_only=True):
     options: LayerOptions = LayerOptions()
 
     @nn.nowrap
-    def conv(self, name: str, channels: int, size: int = 1, stride: int = 1, **fields: Any) -> Conv:
+    def conv(self, name: str, channels: int, size: int | AnySize = 1, stride: int = 1, **fields: Any) -> Conv:
         """A convolution of this block; `fields` are further ones of `Conv`."""
         return Conv(channels, size, stride, kernel_init=self.kernel_init, options=self.options, name=name, **fields)
 

@@ -14,8 +14,9 @@ draw per element and sample, the stem's input included, no rescaling.
 from collections.abc import Callable, Mapping
 import dataclasses
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+from flax.core.scope import LazyRng
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -149,8 +150,24 @@ class LayerOptions:
         return ACTIVATIONS[self.activation](x)
 
 
+PLACE = "zsnas_jax_place"
+"""The flag of Flax's scopes that holds a `Place`."""
+
+
+class Place(NamedTuple):
+    """Where a module stands that a loop runs in several positions: so it draws in each what it would draw alone.
+
+    Attributes:
+        paths: of the loop's block in each position, if it stood there alone.
+        position: int32[], the number of the position.
+    """
+
+    paths: tuple[tuple[str, ...], ...]
+    position: jax.Array
+
+
 def draw_key(module: nn.Module, stream: str) -> jax.Array:
-    """A key of a random stream, made by a module.
+    """A key of a random stream, made by a module; it depends on the module's path and on how many were made before.
 
     Raises:
         ValueError: if a lift around the module does not hand the stream on.
@@ -160,7 +177,14 @@ def draw_key(module: nn.Module, stream: str) -> jax.Array:
             f"the nn.scan or nn.vmap around {type(module).__name__} {'/'.join(module.path)} does not split the random "
             f"stream {stream!r}: its split_rngs needs zsnas_jax.nn.probes.RNGS, or {stream!r}: True"
         )
-    return module.make_rng(stream)
+    key = module.make_rng(stream)
+    assert module.scope is not None
+    place = module.scope.get_flag(PLACE, None)
+    if place is None:
+        return key
+    own, count = module.scope.rngs[stream], module.scope.rng_counters[stream]
+    alone = lambda path: LazyRng(own.rng, (*path, *own.suffix, count)).as_jax_rng()
+    return jnp.stack([alone(path) for path in place.paths])[place.position]
 
 
 def with_layer_options(module: nn.Module, options: LayerOptions) -> nn.Module:

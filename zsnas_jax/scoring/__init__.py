@@ -35,8 +35,17 @@ __all__ = [
 ]
 
 
-def choose_programs(space: SearchSpace, programs: str = "auto") -> str:
+def choose_programs(space: SearchSpace, programs: str = "auto", platform: str = "cpu") -> str:
     """The kind of programs that score a space: what is asked for, or what serves it best.
+
+    Of a space that offers both, that is chained on a CPU, where small programs compile as they are needed and run as
+    fast as one program, and dispatched on any other platform, which waits between small programs. A search that is to
+    be one scan asks for dispatched.
+
+    Args:
+        space: the search space.
+        programs: one of `PROGRAMS`.
+        platform: of the devices, as JAX names it.
 
     Raises:
         ValueError: if the kind is unknown, or the space does not offer it.
@@ -53,6 +62,8 @@ def choose_programs(space: SearchSpace, programs: str = "auto") -> str:
         raise ValueError(f"space {space.name} says neither is_dispatched nor chain nor static: nothing scores it")
     if programs != "auto" and programs not in served:
         raise ValueError(f"programs {programs!r}: space {space.name} offers {', '.join(served)}")
+    if programs == "auto" and platform != "cpu" and space.is_dispatched:
+        return "dispatched"
     return served[0] if programs == "auto" else programs
 
 
@@ -107,7 +118,7 @@ def make_scorer(
         "resample": resample,
         "devices": devices,
     }
-    kind = choose_programs(space, programs)
+    kind = choose_programs(space, programs, next(iter(devices or jax.local_devices())).platform)
     if kind == "dispatched":
         return make_dispatched(key, space, proxies, candidates_per_step=candidates_per_step, **own)
     return {"chained": make_chained, "static": make_static}[kind](key, space, proxies, **own)

@@ -11,6 +11,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Arch, Batch, Path, Proxy, SearchSpace, check_pictures
+from zsnas_jax.measure.blocks import ChainNetwork, chosen
+from zsnas_jax.measure.chain import draw_dispatched
 from zsnas_jax.measure.losses import Loss
 from zsnas_jax.measure.network import Network
 from zsnas_jax.nn.initializers import Initializer, draw_kernels, kaiming_uniform
@@ -63,7 +65,7 @@ def score_arch(
         branches = [functools.partial(score, variant=v) for v in range(space.num_variants)]
         return lax.switch(space.variant_of(arch), branches, key, arch, batch)
     check_pictures(space, batch.image)
-    choice = {"variant": variant} if space.num_variants > 1 else {}
+    choice, arch = {"variant": variant} if space.num_variants > 1 else {}, jax.tree.map(jnp.asarray, arch)
     module = space.make_network(num_classes=num_classes, **choice)
     params, weights, is_active = draw_params(key, arch, batch, space=space, module=module, initializer=initializer)
     network = Network(
@@ -104,6 +106,12 @@ def draw_params(
 
     Entries that are padding are zero; the others of such a kernel have the scale of its true fan.
     """
+    if isinstance(module, ChainNetwork):
+        steps = module.list_steps(arch, module.num_classes)
+        params, weights = draw_dispatched(key, steps, batch.image.shape[1:], initializer)
+        has = chosen(steps)
+        by_path = {path: has(path, leaf.shape) for path, leaf in flatten_dict(params).items()}
+        return params, weights, by_path.__getitem__
     variables, weights = init_with_weights(module, key, batch.image[:1], arch)
     params = draw_kernels(key, variables["params"], weights, initializer)
     flat, active, mask_of = flatten_dict(params), {}, space.is_active(arch)
