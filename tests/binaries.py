@@ -9,7 +9,15 @@ import sys
 import conftest
 import numpy as np
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(conftest.ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{conftest.ROOT}{os.pathsep}{conftest.ROOT / 'tests'}"}
+TINY = """
+import sys
+import tiny
+from zsnas_jax import command, search_spaces
+search_spaces.SPACES = {**search_spaces.SPACES, "nasbench201": tiny.space}
+command.run(f"zsnas_jax.{sys.argv.pop(1)}")
+"""
+"""A binary for which NAS-Bench-201 has the networks of tiny.py, which compile in seconds."""
 TRY_ALL = """
 import importlib, json, sys
 from absl import flags as absl_flags
@@ -40,14 +48,15 @@ def start_python(*arguments, cwd=None, at_interrupt=signal.default_int_handler, 
         signal.signal(signal.SIGINT, inherited)
 
 
-def start(module, *flags, cwd):
-    """A binary on its way."""
-    return start_python("-m", f"zsnas_jax.{module}", f"--compilation_cache={conftest.CACHE}", *flags, cwd=cwd)
+def start(module, *flags, cwd, is_tiny=False):
+    """A binary on its way; `is_tiny`: with small networks of NAS-Bench-201."""
+    binary = ["-c", TINY, module] if is_tiny else ["-m", f"zsnas_jax.{module}"]
+    return start_python(*binary, f"--compilation_cache={conftest.CACHE}", *flags, cwd=cwd)
 
 
-def run(module, *flags, cwd):
+def run(module, *flags, cwd, is_tiny=False):
     """(exit code, what it printed, what it complained of)."""
-    process = start(module, *flags, cwd=cwd)
+    process = start(module, *flags, cwd=cwd, is_tiny=is_tiny)
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
@@ -55,7 +64,8 @@ def run(module, *flags, cwd):
 def errors_of(module, cases, cwd, num_devices=1):
     """What a binary says to each list of flags, all in one process, on so many CPU devices."""
     asked = json.dumps({"module": module, "cases": cases})
-    env = ENVIRONMENT | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}"}
+    devices = f"--xla_force_host_platform_device_count={num_devices}"
+    env = ENVIRONMENT | {"XLA_FLAGS": f"{ENVIRONMENT.get('XLA_FLAGS', '')} {devices}"}
     command = [sys.executable, "-c", TRY_ALL]
     done = subprocess.run(command, cwd=cwd, env=env, input=asked, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

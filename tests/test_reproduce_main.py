@@ -145,6 +145,7 @@ def run(*flags, cwd, script=None, **environment):
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
     process = run("--table=10", cwd=tmp_path)
     assert process.returncode == 1 and process.stderr.count("\n") == 1

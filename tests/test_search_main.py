@@ -151,21 +151,22 @@ def test_votes_and_limits_search_a_table(folder):
     assert "optimum within the limits" in out
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--seed=1"], "seed is 1, there it was 0"),
-        (
-            ["--population_size=20", "--flops_limit=1e8"],
-            "max_flops is 100000000.0, there it was None; population_size is 20",
-        ),
-    ],
-)
-def test_the_folder_of_another_search_is_refused(flags, message, finished):
+OTHERS = [
+    (["--seed=1"], "seed is 1, there it was 0"),
+    (
+        ["--population_size=20", "--flops_limit=1e8"],
+        "max_flops is 100000000.0, there it was None; population_size is 20",
+    ),
+]
+
+
+def test_the_folder_of_another_search_is_refused(finished):
     folder, _ = finished
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    code, _, err = run(*SEARCH, *flags, f"--out={folder}", cwd=folder.parent)
-    assert code == 1 and message in err and err.count("\n") == 1
+    cases = [[*SEARCH, *flags, f"--out={folder}"] for flags, _ in OTHERS]
+    errors = binaries.errors_of("search_main", cases, folder.parent)
+    for error, (flags, message) in zip(errors, OTHERS, strict=True):
+        assert message in error and "\n" not in error, flags
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -222,6 +223,7 @@ def test_bad_input_is_named(number, complaints):
     assert BAD_INPUT[number][1] in complaints[number]
 
 
+@pytest.mark.slow  # the binaries end alike, which test_score_main.py sees
 def test_bad_input_ends_in_one_clear_line(folder):
     before = sorted(folder.rglob("*"))
     code, _, err = run(*TABLE, "--proxies=good", "--tournament_size=65", cwd=folder)

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 from test_training import examples
+import tiny
 
-from zsnas_jax import training
+from zsnas_jax import search_spaces, training
 from zsnas_jax.search_spaces import nasbench201
 
 ARCH = "|skip_connect~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
@@ -30,11 +31,19 @@ WRITTEN = ("report.json", "metrics.csv", "curves.png", "checkpoints", "tensorboa
 
 
 def start(*flags, cwd):
-    return binaries.start("train_main", *flags, cwd=cwd)
+    return binaries.start("train_main", *flags, cwd=cwd, is_tiny=True)
 
 
-def run(*flags, cwd):
-    return binaries.run("train_main", *flags, cwd=cwd)
+def run(*flags, cwd, is_tiny=True):
+    return binaries.run("train_main", *flags, cwd=cwd, is_tiny=is_tiny)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_networks():
+    """What the binaries trained is loaded here, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_spaces, "SPACES", {**search_spaces.SPACES, "nasbench201": tiny.space})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +86,10 @@ def test_a_run_leaves_report_curves_and_checkpoints(trained):
     folder, out = trained
     assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", *WRITTEN])
     report = json.loads((folder / "report.json").read_text())
-    arch = np.asarray(nasbench201.decode(ARCH))
     assert report["arch"] == ARCH and report["settings"]["recipe"]["epochs"] == 3
-    assert report["params"] == nasbench201.num_params(arch, 4)
-    assert report["flops"] == nasbench201.num_flops(arch, 4, 8)
+    # The stem of 4 channels, a convolution of 1 x 1 in each of two cells, three norms and that of the head, the head.
+    assert report["params"] == 27 * 4 + 2 * 16 + 4 * 8 + 5 * 4
+    assert report["flops"] == nasbench201.num_flops(np.asarray(nasbench201.decode(ARCH)), 4, 8)  # the space's rule
     assert report["seconds"] > 0 and 0 <= report["accuracy"] <= 1
     rows = rows_of(folder)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "5"), ("2", "10"), ("3", "15")]
@@ -112,7 +121,7 @@ def test_tensorboard_reads_every_epoch_once(trained):
 def test_what_was_trained_loads_in_three_lines(trained, folder):
     network, variables = training.load(trained[0])
     pictures = np.load(folder / "small.npz")
-    logits = network.apply(variables, pictures["x_test"])
+    logits = jax.jit(network.apply)(variables, pictures["x_test"])
     accuracy = (np.asarray(logits).argmax(-1) == pictures["y_test"]).mean()
     assert accuracy == pytest.approx(json.loads((trained[0] / "report.json").read_text())["accuracy"])
 
@@ -181,7 +190,7 @@ def test_darts_is_trained_at_a_size_that_is_told(folder):
 @pytest.mark.slow
 def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
     flags = ["--teacher=logits.npy", "--dataset=untested.npz", "--benchmark=none", "--batch_size=20", "--epochs=1"]
-    code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder)
+    code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder, is_tiny=False)
     assert code == 0, err
     assert "there are no test pictures" in out
 
@@ -206,10 +215,14 @@ BAD_INPUT = [
 ]
 
 
-def test_bad_input_is_one_clear_line(trained, folder):
+def test_bad_input_is_named(trained, folder):
     errors = binaries.errors_of("train_main", [[*SMALL, *flags] for flags, _ in BAD_INPUT], folder, num_devices=2)
     for error, (flags, complaint) in zip(errors, BAD_INPUT, strict=True):
         assert complaint in error and "\n" not in error, flags
+
+
+@pytest.mark.slow  # the binaries end alike, which test_score_main.py sees
+def test_bad_input_ends_in_one_clear_line(folder):
     flags, complaint = BAD_INPUT[0]
     code, _, err = run(*SMALL, *flags, cwd=folder)
     assert code == 1 and err.startswith(f"train_main: error: {complaint}") and err.count("\n") == 1
