@@ -1,6 +1,7 @@
 """What tests of spaces whose networks are chains share: samples, sites, costs by layer, the two ways to score."""
 
 import csv
+import functools
 import gzip
 import math
 
@@ -24,14 +25,24 @@ def rows(name):
         return list(csv.DictReader(file))
 
 
-def draw(space, count=1000, seed=0):
+def draw(space, count=1000):
     """Samples, as jit and vmap draw them."""
-    return np.asarray(jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(seed), count)))
+    return _draw(space.sample, count)
+
+
+@functools.cache
+def _draw(sample, count):
+    return np.asarray(jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(0), count)))
 
 
 def mutants(space, archs, seed=1):
     """A mutation of each architecture, as jit and vmap make it."""
-    return np.asarray(jax.jit(jax.vmap(space.mutate))(jax.random.split(jax.random.key(seed), len(archs)), archs))
+    return np.asarray(_mutate(space.mutate)(jax.random.split(jax.random.key(seed), len(archs)), archs))
+
+
+@functools.cache
+def _mutate(mutate):
+    return jax.jit(jax.vmap(mutate))
 
 
 def check_refused(space, string, message):

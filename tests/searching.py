@@ -29,6 +29,7 @@ def same(one, other):
 
 
 def python_loop(body, state, steps):
+    body = jax.jit(body)
     for step in steps:
         state, _ = body(state, step)
     return state, None

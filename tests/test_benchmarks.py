@@ -125,22 +125,29 @@ def test_truncated_pickles_are_refused(tmp_path, data):
         safe_pickle.load(file, "x")
 
 
-def test_analog_nasbench_is_complete():
-    table = benchmarks.open_benchmark("analog")
-    values = table.lookup("cifar10_test_unstated_single", np.arange(15625))
+@pytest.fixture(scope="module")
+def analog():
+    return benchmarks.open_benchmark("analog")
+
+
+@pytest.fixture(scope="module")
+def published():
+    return benchmarks.open_benchmark(shared_file("data/nasbench201.csv.gz"))
+
+
+def test_analog_nasbench_is_complete(analog):
+    values = analog.lookup("cifar10_test_unstated_single", np.arange(15625))
     assert 0.09 < values.min() < 0.11 and 0.93 < values.max() < 0.95
 
 
-def test_analog_nasbench_ranks_as_the_published_table():
-    truth = benchmarks.open_benchmark(shared_file("data/nasbench201.csv.gz")).lookup(
-        "cifar10_test_200", np.arange(15625)
-    )
-    ours = benchmarks.open_benchmark("analog").lookup("cifar10", np.arange(15625))
+def test_analog_nasbench_ranks_as_the_published_table(analog, published):
+    truth = published.lookup("cifar10_test_200", np.arange(15625))
+    ours = analog.lookup("cifar10", np.arange(15625))
     assert stats.spearmanr(truth, ours).statistic > 0.99
 
 
-def test_the_published_csv_imports_and_survives_npz(tmp_path):
-    table = benchmarks.open_benchmark(shared_file("data/nasbench201.csv.gz"))
+def test_the_published_csv_imports_and_survives_npz(published, tmp_path):
+    table = published
     assert table.lookup("cifar10_test_200", np.arange(15625)).max() == pytest.approx(0.94373, abs=1e-5)
     assert int(table.columns["cifar10_valid_12_single"].argmax()) == 13714
     table.save(tmp_path / "table.npz")

@@ -7,25 +7,26 @@ from jax.experimental import io_callback
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from searching import SPACE, TABLE, every_strategy, line_space, make, python_loop, same
+from searching import SPACE, TABLE, line_space, make, python_loop, same
 import tiny
 
 from zsnas_jax import proxies, scoring, search, votes
 
 
-@every_strategy
+@pytest.mark.parametrize("name", ["random", "evolution", pytest.param("reinforce", marks=pytest.mark.slow)])
 def test_scan_python_loop_vmapped_seeds_and_portions_agree(name):
     strategy, score_fn = make(name), search.table_scores(SPACE, TABLE[:, :1])
     keys = jax.random.split(jax.random.key(1), 3)
     whole = functools.partial(search.run, strategy=strategy, score_fn=score_fn, num_steps=15)
-    scanned = [jax.jit(whole)(key) for key in keys]
+    one = jax.jit(whole)
+    scanned = [one(key) for key in keys]
     together = jax.jit(jax.vmap(whole))(keys)
     for i, state in enumerate(scanned):
         mine = jax.tree.map(lambda leaf: leaf[i], together)
         same((state.archs, state.scores, state.incumbents), (mine.archs, mine.scores, mine.incumbents))
     looped = whole(keys[0], loop_fn=python_loop)
     same((scanned[0].archs, scanned[0].incumbents), (looped.archs, looped.incumbents))
-    state = search.start(keys[0], strategy, score_fn, 15)
+    state = jax.jit(lambda key: search.start(key, strategy, score_fn, 15))(keys[0])
     portion = jax.jit(lambda state: search.advance(state, strategy, score_fn, 5))
     for _ in range(3):
         state = portion(state)
@@ -86,7 +87,7 @@ def test_reuse_scores_an_architecture_once_and_changes_nothing():
 
 def test_what_is_known_is_not_scored():
     strategy, score_fn, calls = make("evolution"), search.table_scores(SPACE, TABLE[:, 0]), []
-    plain = search.run(jax.random.key(0), strategy, score_fn, 20)
+    plain = jax.jit(lambda key: search.run(key, strategy, score_fn, 20))(jax.random.key(0))
     padding = lambda array: jnp.concatenate([array[:10], jnp.zeros_like(array)])
     known = search.Known(padding(plain.archs), padding(plain.scores), jnp.int32(10))
     calls = []
@@ -107,7 +108,7 @@ def test_canonical_forms_are_scored_and_recorded_and_the_strategy_hears_its_own(
         lambda key: search.run(key, strategy, counted(score_fn, calls), 30, reuse=True, canonical=mirror)
     )
     state = jax.block_until_ready(searched(jax.random.key(0)))
-    plain = search.run(jax.random.key(0), strategy, score_fn, 30)
+    plain = jax.jit(lambda key: search.run(key, strategy, score_fn, 30))(jax.random.key(0))
     np.testing.assert_array_equal(state.archs, jax.vmap(mirror)(plain.archs))
     same(state.strategy, plain.strategy)
     np.testing.assert_array_equal(np.unique(calls, axis=0), np.unique(state.archs, axis=0))

@@ -1,5 +1,7 @@
 """What every search space has to keep to."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -19,14 +21,17 @@ every_space = pytest.mark.parametrize("name", marked(search_spaces.SPACES))
 CHAINED = [name for name, make in search_spaces.SPACES.items() if make().chain is not None]
 
 
-def drawn(space, count=8):
-    return np.asarray(jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), count)))
+@functools.cache
+def drawn(name):
+    """Eight samples of a space."""
+    sample = search_spaces.make_space(name).sample
+    return np.asarray(jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(0), 8)))
 
 
 @every_space
 def test_samples_are_written_and_read_back_and_mutate_to_others(name):
     space = search_spaces.make_space(name)
-    archs = drawn(space)
+    archs = drawn(name)
     mutants = np.asarray(jax.jit(jax.vmap(space.mutate))(jax.random.split(jax.random.key(1), len(archs)), archs))
     for arch, mutant in zip(archs, mutants, strict=True):
         assert bool(space.is_valid(arch)) and bool(space.is_valid(mutant))
@@ -43,7 +48,7 @@ def test_samples_are_written_and_read_back_and_mutate_to_others(name):
 @every_space
 def test_what_is_said_of_a_space_can_be_asked(name, tmp_path):
     space = search_spaces.make_space(name)
-    arch = drawn(space, 1)[0]
+    arch = drawn(name)[0]
     assert space.name == name
     assert int(space.num_params(arch, 10)) > 0 and int(space.num_flops(arch, 10, 32)) > 0
     if space.num_archs and space.from_index:
@@ -56,6 +61,6 @@ def test_what_is_said_of_a_space_can_be_asked(name, tmp_path):
 def test_every_block_of_a_chain_takes_options(name):
     """Or a norm or an activation that a block has no use for would be refused."""
     space = search_spaces.make_space(name)
-    for arch in drawn(space, 4):
+    for arch in drawn(name)[:4]:
         blocks = [step.block for step in space.chain.steps(arch, 10)]
         assert all(map(has_layer_options, blocks)), {type(b).__name__ for b in blocks if not has_layer_options(b)}

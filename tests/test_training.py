@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from test_spaces import every_space
 import tiny
 
 from zsnas_jax import search_spaces, train_main, training
@@ -66,13 +67,14 @@ def test_running_statistics_come_to_those_of_the_batch():
         logits, moved = follow(variables)
         variables = variables | moved
     # The running variance is unbiased, the batch's is not: 32 pixels at the last stage of a tiny network.
-    assert jnp.abs(own.evaluate.apply(variables, pictures) - logits).max() < 0.05 * jnp.abs(logits).max() + 0.05
+    evaluated = jax.jit(own.evaluate.apply)(variables, pictures)
+    assert jnp.abs(evaluated - logits).max() < 0.05 * jnp.abs(logits).max() + 0.05
 
 
 def test_the_first_step_moves_statistics_as_the_equation_says():
     own, pictures = model(), jnp.asarray(batch()["image"])
     variables = begin().variables
-    _, moved = own.train.apply(variables, pictures, mutable=["batch_stats"])
+    _, moved = jax.jit(lambda variables: own.train.apply(variables, pictures, mutable=["batch_stats"]))(variables)
     standard = (pictures / 255 - MEAN) / STD
     kernel = variables["params"]["network"]["stem"]["kernel"]
     response = jax.lax.conv_general_dilated(
@@ -107,17 +109,17 @@ def test_a_network_of_every_space_learns(name):
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.7 * losses[0], losses
     chex.assert_trees_all_equal_shapes(params, state.variables["params"])
-    assert np.isfinite(own.evaluate.apply(state.result, batch()["image"])).all()
+    assert np.isfinite(jax.jit(own.evaluate.apply)(state.result, batch()["image"])).all()
 
 
-def test_every_space_says_how_one_architecture_is_built():
-    for name in search_spaces.SPACES:
-        space = search_spaces.make_space(name)
-        arch = space.sample(jax.random.key(0))
-        own = training.make_model(space, arch, 10, mean=MEAN, std=STD)
-        assert isinstance(own.evaluate.arch, tuple) and hash(own.evaluate.arch), name
-        if name in ("nasbench201", "nats_size"):  # one of each kind; the others' own tests count likewise
-            assert training.count_costs(own, 16)[0] == space.num_params(arch, 10), name
+@every_space
+def test_every_space_says_how_one_architecture_is_built(name):
+    space = search_spaces.make_space(name)
+    arch = space.sample(jax.random.key(0))
+    own = training.make_model(space, arch, 10, mean=MEAN, std=STD)
+    assert isinstance(own.evaluate.arch, tuple) and hash(own.evaluate.arch)
+    if name in ("nasbench201", "nats_size"):  # one of each kind; the others' own tests count likewise
+        assert training.count_costs(own, 16)[0] == space.num_params(arch, 10)
 
 
 def test_mobilenetv2_is_built_from_its_plan():
