@@ -27,6 +27,12 @@ SIZES = {
 }
 
 
+every_space = pytest.mark.parametrize(  # three are as the last is
+    "name",
+    [name if name in ("darts", "darts_s4") else pytest.param(name, marks=pytest.mark.slow) for name in darts.OFFERS],
+)
+
+
 @functools.cache
 def drawn_archs(name):
     """(1,000 samples, a mutation of each)."""
@@ -62,7 +68,7 @@ def test_every_row_of_nasbench301_is_read_written_and_counted():
     np.testing.assert_array_equal(counted, [round(1e6 * float(row["params"])) for row in rows])
 
 
-@pytest.mark.parametrize("name", darts.OFFERS)
+@every_space
 def test_samples_are_of_the_space(name):
     archs, _ = drawn_archs(name)
     space = search_spaces.make_space(name)
@@ -74,7 +80,7 @@ def test_samples_are_of_the_space(name):
     np.testing.assert_array_equal(seen, drawn(darts.OFFERS[name]))
 
 
-@pytest.mark.parametrize("name", darts.OFFERS)
+@every_space
 def test_mutations_change_one_decision(name):
     archs, mutants = drawn_archs(name)
     space, offer = search_spaces.make_space(name), darts.OFFERS[name]
@@ -142,7 +148,7 @@ def test_costs_are_counted_for_many_at_once_and_traced():
 @pytest.mark.parametrize(
     ("own", "image_size"),
     [
-        ({}, 32),
+        pytest.param({}, 32, marks=pytest.mark.slow),  # eight cells, where three tell the same
         ({"name": "darts_s4", "channels": 6, "layers": 3}, 20),
         ({"channels": 8, "layers": 4, "imagenet": True}, 64),
         ({"channels": 3, "layers": 1, "with_stem": False}, 32),
@@ -162,7 +168,7 @@ def test_sites_stand_in_the_layers_of_their_cells():
     assert chains.sites_per_layer(imagenet, V2, image_size=64) == [2, 13, 2, 2]  # the stems, a normal cell, reductions
 
 
-@pytest.mark.parametrize("name", ["PC_DARTS_cifar", "RLDARTS"])
+@pytest.mark.parametrize("name", ["PC_DARTS_cifar", pytest.param("RLDARTS", marks=pytest.mark.slow)])
 def test_there_are_as_many_sites_as_published(name):
     assert sum(chains.sites_per_layer(SPACE, darts.NAMED[name])) == SIZES[name][-1]
 

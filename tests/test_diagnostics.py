@@ -158,7 +158,7 @@ def test_the_table_round_trips(tmp_path):
     assert documents.format_interval(diagnoses["noisy"].groups[1].spearman) in lines[2]
 
 
-@pytest.mark.parametrize("num_panels", [1, 5, 12])
+@pytest.mark.parametrize("num_panels", [1, 5, pytest.param(12, marks=pytest.mark.slow)])
 def test_the_picture_has_a_panel_a_proxy(num_panels, tmp_path, drawn):
     # scores of many decades, of none, below 0
     kinds = itertools.cycle([np.exp(NOISY / 2), np.full(120, -np.inf), np.where(NUMBERS == 5, np.nan, -NUMBERS)])

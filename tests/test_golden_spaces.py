@@ -114,8 +114,8 @@ EVERY = (*NAMES, "params", "flops", "synflow", "swap")
 
 
 @pytest.mark.parametrize("name", [own if own in QUICK else pytest.param(own, marks=pytest.mark.slow) for own in CASES])
-def test_golden_values_of_a_pass_forward(name):
-    check(name, entries(name)[0], FORWARD)
+def test_golden_values_of_a_pass_forward(name):  # and of SynFlow, where its pass back is small
+    check(name, entries(name)[0], (*FORWARD, "synflow") if name == "nats_size" else FORWARD)
 
 
 @pytest.mark.slow
