@@ -178,7 +178,7 @@ def test_darts_is_trained_at_a_size_that_is_told(folder):
     assert code == 1 and "normal entry 0 is avg_pool_3x3 on the edge 0 to 2, which offers" in err
     code, out, err = run("--space=darts", *flags, cwd=folder)
     assert code == 0, err
-    assert re.search("size +channels 2, layers 1\n", out)
+    assert re.search("size +channels 2, layers 1, with_stem\n", out)
     report = json.loads((folder / "darts" / "report.json").read_text())
     assert report["settings"]["size"] == {"channels": 2, "layers": 1, "imagenet": False, "with_stem": True}
     assert report["settings"]["recipe"]["drop_path"] == 0.2
