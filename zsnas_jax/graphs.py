@@ -38,3 +38,19 @@ class Stage(NamedTuple):
     kind: str
     name: str
     widths: str
+
+
+class Block(NamedTuple):
+    """A block of a transformer, which is drawn as a bar.
+
+    Attributes:
+        width: channels of its tokens.
+        heads: of its attention.
+        hidden: units of its two dense layers, which is how high it is.
+        tokens: how many there are.
+    """
+
+    width: int
+    heads: int
+    hidden: int
+    tokens: int

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from zsnas_jax.graphs import Stage
+from zsnas_jax.graphs import Block
 from zsnas_jax.search_spaces.autoformer.genotype import Grid, plan_of
 
 
-def graph(grid: Grid, patches: int, arch: Any) -> list[Stage]:
-    """The patches, then the blocks: heads and ratio above, hidden units below."""
+def graph(grid: Grid, patches: int, arch: Any) -> list[Block]:
+    """The blocks; `patches` are those along a side of a picture."""
     plan = plan_of(grid, arch)
-    found = [Stage(1, patches, "patches", "patches", str(plan.width))]
-    for place, (heads, ratio) in enumerate(zip(plan.heads, plan.ratios, strict=True)):
-        hidden = str(grid.hidden(plan.width, ratio))
-        found.append(Stage(1, patches, f"{heads} heads", f"block {place}\nM {ratio:g}", hidden))
-    return found
+    tokens = patches**2 + 1
+    return [
+        Block(plan.width, h, grid.hidden(plan.width, m), tokens) for h, m in zip(plan.heads, plan.ratios, strict=True)
+    ]

@@ -13,7 +13,7 @@ from matplotlib.path import Path as MatplotlibPath
 import numpy as np
 
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.graphs import Graph, Stage, Titled
+from zsnas_jax.graphs import Block, Graph, Stage, Titled
 from zsnas_jax.reports.layout import lay_out
 from zsnas_jax.storage import files
 
@@ -60,6 +60,8 @@ def draw(path: str | os.PathLike[str], space: SearchSpace, arch: Any, title: str
         draw_graphs(path, [Titled("", shown)], title)
     elif isinstance(shown[0], Titled):
         draw_graphs(path, shown, title)
+    elif isinstance(shown[0], Block):
+        draw_blocks(path, shown, title)
     else:
         draw_stages(path, shown, title)
     return True
@@ -87,6 +89,46 @@ def draw_stages(path: str | os.PathLike[str], stages: Sequence[Stage], title: st
     axes.set(xlim=(-0.5, x), ylim=(-28, stages[0].pixels + 24))
     axes.set_axis_off()
     axes.set_title(_wrapped(title, 150), fontsize=8)
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+_HEADS = ("#F4E3D3", "#F4C7A8", "#E79A76", "#CF6A4D", "#A84A32")
+"""Colours of few heads to many, among those that a network has."""
+
+
+def draw_blocks(path: str | os.PathLike[str], blocks: Sequence[Block], title: str = "") -> None:
+    """Draws a transformer block by block: as high as its hidden units, coloured by its heads, beside its width.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        blocks: of the network, in order.
+        title: above it.
+    """
+    figure = Figure(figsize=(max(6.0, 0.62 * len(blocks) + 2), 3.6), dpi=130)
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    heads = sorted({block.heads for block in blocks})
+    shade = {h: _HEADS[-1 - i] for i, h in enumerate(reversed(heads[-len(_HEADS) :]))}
+    for place, block in enumerate(blocks):
+        colour = shade.get(block.heads, _HEADS[0])
+        axes.bar(place, block.hidden, width=0.8, color=colour, edgecolor="#333333", linewidth=0.8)
+        axes.bar(
+            place, block.width, width=0.8, color="none", edgecolor="#333333", linewidth=0.8, hatch="////", alpha=0.5
+        )
+        ratio = f"{block.hidden / block.width:.2g}"
+        axes.text(place, block.hidden, f"{block.heads} heads\nx {ratio}", ha="center", va="bottom", fontsize=7)
+    edges = [i for i, block in enumerate(blocks) if i == 0 or block[0::3] != blocks[i - 1][0::3]]
+    labels = [
+        f"{i}" + (f"\nwidth {blocks[i].width}\n{blocks[i].tokens} tokens" if i in edges else "")
+        for i in range(len(blocks))
+    ]
+    axes.set_xticks(range(len(blocks)), labels, fontsize=7)
+    axes.set_ylabel("hidden units (hatched: width)", fontsize=8)
+    axes.set(xlim=(-0.7, len(blocks) - 0.3), ylim=(0, 1.25 * max(block.hidden for block in blocks)))
+    axes.tick_params(axis="y", labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(_wrapped(title, 14 * len(blocks)), fontsize=8)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
