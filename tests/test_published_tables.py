@@ -46,9 +46,9 @@ FILES = {  # file to (space, rows, columns with their best value and where it st
             "imagenet16_120_test_90_single": (0.4740, "64:64:56:64:56"),
         },
     ),
-    "accel_nasbench_5138": ("accel_nasbench", 5138, {"imagenet_valid_16_single": (0.67052, None)}),
+    "accel_nasbench_5138": ("accel_nasbench", 5125, {"imagenet_valid_16_single": (0.67052, None)}),
     "swap_darts1000": ("darts", 1000, {"cifar10_valid_200_single": (0.8661, None)}),
-    "nb301_surrogate_1225": ("darts", 1225, {"cifar10_valid_100_surrogate": (0.944889, None)}),
+    "nb301_surrogate_1225": ("darts", 1218, {"cifar10_valid_100_surrogate": (0.944889, None)}),
 }
 
 
@@ -68,6 +68,22 @@ def test_published_tables_are_read(name):
         if arch:
             key = space.isomorphism_key or space.encode  # strings of one network share their row
             assert key(space.from_index(int(np.nanargmax(values)))) == key(space.decode(arch))
+
+
+def test_an_architecture_that_is_listed_twice_has_the_mean_and_the_table_says_so(tmp_path):
+    lines = [
+        "compact,val_accuracy",
+        *(f'"{compact}",{value}' for compact, value in zip(_COMPACTS, (90, 92, 95), strict=True)),
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    table = benchmarks.open_benchmark(tmp_path / "t.csv")
+    np.testing.assert_allclose(table.columns["cifar10_valid_100_surrogate"], [0.91, 0.95], rtol=1e-6)
+    assert len(table.archs) == 2 and table.source.endswith("1 architectures that it lists more than once by their mean")
+
+
+_CELL = "((0, 1), (1, 2), (0, 3), (1, 4), (0, 5), (2, 6), (0, 1), (3, 2))"
+_OTHER = "((0, 2), (1, 2), (0, 3), (1, 4), (0, 5), (2, 6), (0, 1), (3, 2))"
+_COMPACTS = (f"({_CELL}, {_CELL})", f"({_CELL}, {_CELL})", f"({_OTHER}, {_CELL})")
 
 
 def test_a_table_that_lists_its_architectures_is_looked_up_by_them(tmp_path):

@@ -159,8 +159,8 @@ class SearchSpace(NamedTuple):
             None where the space offers none.
         num_variants: how many networks of different shapes serve the space; each is a compiled program.
         variant_of: arch to the one that serves it, int32[] below `num_variants`.
-        graph: arch to what it looks like: a `zsnas_jax.graphs.Graph`, several `Titled` ones, or a list of its `Stage`s or `Block`s;
-            None: it is not drawn.
+        graph: arch to what it looks like: a `zsnas_jax.graphs.Graph`, several `Titled` ones, or a list of its `Stage`s
+            or `Block`s; None: it is not drawn.
         is_dispatched: whether the network takes a traced genotype, so that one program serves all architectures of a
             variant.
         static: arch to the Python values with which its network is called to be built for that architecture alone, as
