@@ -76,7 +76,8 @@ class Phase(NamedTuple):
         for place, (_, block) in enumerate(self.branches):
             size = getattr(block, "size", None)
             # Flax names the modules that it finds in fields of a bound one.
-            plain = block.clone(parent=None, name=None, **({} if size is None else {"size": 0}))
+            plain = block.clone(parent=None, name=None)
+            plain = plain if size is None else plain.clone(size=0)
             other = next((i for i, group in enumerate(found) if size is not None and group.block == plain), None)
             if other is None:
                 found.append(Group((place,), plain, (size,)))
@@ -188,12 +189,10 @@ class Choices(nn.Module):
             """(what the block returns, what its probes showed) at (position, which of the group, keys)."""
             position, number, keys = drawn
             branches = [phase.branches[place].name for place in group.places]
-            path, block = (
-                (*self.path, phase.name),
-                group.block if group.sizes[0] is None else group.block.clone(size=group.sizes[0]),
-            )
+            path, block = (*self.path, phase.name), group.block
+            if group.sizes[0] is not None:
+                block = block.clone(size=group.sizes[0] if len(branches) == 1 else AnySize(group.sizes, number))
             if len(branches) > 1:
-                block = group.block.clone(size=AnySize(group.sizes, number))
                 variables = {name: _one_of(tree, branches, number) for name, tree in variables.items()}
                 _read_slots(variables.get("slots", {}), branches[1:], path)
             own = {name: tree[branches[0]] for name, tree in variables.items() if branches[0] in tree}
