@@ -12,6 +12,7 @@ from zsnas_jax import proxies, scoring, search_spaces
 from zsnas_jax.measure.blocks import ChainNetwork
 from zsnas_jax.measure.chain import draw_dispatched, trace_chain
 from zsnas_jax.nn.initializers import kaiming_uniform
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.search_spaces import darts
 
 BOTH = [name for name, make in search_spaces.SPACES.items() if (space := make()).chain and space.is_dispatched]
@@ -59,14 +60,17 @@ def compare(name, names, count, programs="static", rtol=1e-3, **own):
     space, size = SMALL[name]
     archs = chains.draw(space, count)
     found = scores(space, size, archs, names, "dispatched", **own)
-    expected = scores(space, size, archs, names, programs)
+    own.pop("candidates_per_step", None)
+    expected = scores(space, size, archs, names, programs, **own)
     np.testing.assert_allclose(found, expected, rtol=rtol, err_msg=str(names))
 
 
 def test_a_cell_of_two_shapes_scores_as_the_network_built():
-    compare("darts_s2", ("wrcor", "snip", "fisher", "sam_nwot"), 2, "chained")
+    """Under masks, which are drawn alike, too."""
+    compare("darts_s2", ("wrcor",), 1, options=LayerOptions(mask_rate=0.3))
 
 
+@pytest.mark.slow
 def test_rescaled_layers_do_so():
     compare("nasbench_macro", ("synflow",), 2, "chained")
 
@@ -77,7 +81,7 @@ EVERY = tuple(name for name in proxies.PROXIES if name not in ("bndlent", "lydyn
 @pytest.mark.slow  # minutes
 @pytest.mark.parametrize("name", SMALL)
 def test_every_space_does_so(name):
-    compare(name, ("wrcor", "snip", "fisher", "sam_nwot", "jaccor", "synflow", "swap"), 3)
+    compare(name, ("wrcor", "snip", "fisher", "sam_nwot", "jaccor", "synflow", "swap"), 2)
 
 
 @pytest.mark.slow
@@ -91,7 +95,10 @@ def test_candidates_run_side_by_side():
     compare("darts_s2", ("wrcor", "snip", "sam_nwot"), 4, candidates_per_step=2)
 
 
-@pytest.mark.parametrize("name", BOTH)
+QUICK = ("transnas101_micro",)
+
+
+@pytest.mark.parametrize("name", [own if own in QUICK else pytest.param(own, marks=pytest.mark.slow) for own in BOTH])
 def test_active_parameters_are_counted(name):
     space = search_spaces.make_space(name)
     module = space.make_network(num_classes=10)
@@ -110,7 +117,7 @@ def test_active_parameters_are_counted(name):
         assert total == space.num_params(arch, 10)
 
 
-@pytest.mark.parametrize("name", ["darts_s2", "darts_s4"])
+@pytest.mark.parametrize("name", ["darts_s2", pytest.param("darts_s4", marks=pytest.mark.slow)])
 def test_chosen_blocks_have_the_weights_of_the_network_built(name):
     space, size = SMALL[name]
     arch, key = chains.draw(space, 1)[0], jax.random.key(5)

@@ -119,56 +119,67 @@ def draw_dispatched(
     Chosen blocks have the parameters that `draw` gives to the chain of the chosen alone: their kernels begin in the
     flat draw where those of the chosen ones before them end. What the others hold is not read.
     """
-    places = [place for step, entering in _reads_of_steps(steps, image_shape) for place in _places(step, entering)]
-    longest = [max(own.sizes) for own in places]
-    noise, start = initializer.noise(key, (sum(longest),)), jnp.int32(0)
-    flat: dict[Path, list[Any]] = {}
+    rows = [row for step, entering in _reads_of_steps(steps, image_shape) for row in _rows(step, entering)]
+    sizes = [jnp.asarray(row.sizes, jnp.int32)[row.chosen] for row in rows]
+    steps_before = np.cumsum([0, *(row.is_first for row in rows)])[1:]
+    order = np.lexsort((np.concatenate([row.positions for row in rows]), np.repeat(steps_before, [*map(len, sizes)])))
+    ends = jnp.zeros(len(order), jnp.int32).at[order].set(jnp.cumsum(jnp.concatenate(sizes)[order]))
+    # Without the barriers XLA computes all of this anew for every kernel.
+    starts, noise = lax.optimization_barrier(
+        (
+            ends - jnp.concatenate(sizes),
+            initializer.noise(key, (sum(max(row.sizes) * len(row.positions) for row in rows),)),
+        )
+    )
+    flat: dict[Path, Any] = {}
     weights: dict[Path, Weight] = {}
-    for place, size in zip(places, longest, strict=True):
-        own = lax.dynamic_slice(noise, (start,), (size,))
-        for path, (held, shapes) in place.blocks.items():
+    number = 0
+    for row in rows:
+        count, longest = len(row.positions), max(row.sizes)
+        own = jnp.stack([lax.dynamic_slice(noise, (starts[number + i],), (longest,)) for i in range(count)])
+        own, number = lax.optimization_barrier(own), number + count
+        for path, (held, shapes) in row.blocks.items():
             for name, leaf in _cut(own, held, shapes, initializer, jnp).items():
-                flat.setdefault((*path, *name), []).append(leaf)
-                weights[*path, *name] = dataclasses.replace(held[name], lifted=(0,)) if place.is_stacked else held[name]
-        start += jnp.asarray(place.sizes, jnp.int32)[place.index]
-    stacked = {path: jnp.stack(leaves) if weights[path].lifted else leaves[0] for path, leaves in flat.items()}
-    return unflatten_dict(stacked), weights
+                flat[*path, *name] = leaf if row.is_stacked else leaf[0]
+                weights[*path, *name] = dataclasses.replace(held[name], lifted=(0,)) if row.is_stacked else held[name]
+    return unflatten_dict(flat), weights
 
 
-class _Place(NamedTuple):
-    """A block of a chain, or a position of `Choices`.
+class _Row(NamedTuple):
+    """A block of a chain, or a phase of `Choices`.
 
     Attributes:
-        blocks: by path of its block, or of each that can be chosen, (what its parameters are, their shapes).
+        blocks: by path of the block, or of each that can be chosen, (what its parameters are, their shapes).
         sizes: of their kernels.
-        index: which is chosen.
+        chosen: int32[P], which is chosen in each position.
+        positions: their numbers in the step.
         is_stacked: whether parameters have an axis of positions.
+        is_first: whether it is the first of its step.
     """
 
     blocks: Mapping[Path, tuple[Mapping[Path, Weight], Mapping[Path, tuple[int, ...]]]]
     sizes: Sequence[int]
-    index: Any
+    chosen: Any
+    positions: Sequence[int]
     is_stacked: bool
+    is_first: bool
 
 
-def _places(step: Step, entering: Sequence[jax.ShapeDtypeStruct]) -> Iterator[_Place]:
-    """The block of a step, or its positions, in the order in which a chain has them."""
+def _rows(step: Step, entering: Sequence[jax.ShapeDtypeStruct]) -> Iterator[_Row]:
+    """The block of a step, or the phases of one that chooses."""
     size = lambda traced: sum(math.prod(traced[1][path]) for path in _kernels(traced[0]))
     if not isinstance(step.block, Choices):
         traced = _trace_block(step.block, *_leaves(entering))[1:]
-        yield _Place({(step.name,): traced}, [size(traced)], 0, False)
+        yield _Row({(step.name,): traced}, [size(traced)], jnp.zeros(1, jnp.int32), (0,), False, True)
         return
-    found = []
     node = _trace_block(step.block.of_inputs[0].block, *_leaves(entering[:1]))[0]
-    for phase in step.block.phases():
+    for number, phase in enumerate(step.block.phases()):
         read = node if phase.name == "nodes" else entering[0]
         blocks: dict[Path, Any] = {
             (step.name, phase.name, own.name): _trace_block(own.block, *_leaves([read]))[1:] for own in phase.branches
         }
         sizes = [size(traced) for traced in blocks.values()]
-        for number, position in enumerate(phase.positions):
-            found.append((position, _Place(blocks, sizes, phase.chosen[number], True)))
-    yield from (place for _, place in sorted(found, key=lambda pair: pair[0]))
+        yield _Row(blocks, sizes, phase.chosen, phase.positions, True, not number)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -237,18 +248,18 @@ def _cut(
     xp: Any,
     tables: Any = (),
 ) -> dict[Path, Any]:
-    """Parameters by path, kernels cut from one draw, tables of another; arrays of numpy or jax, as `xp` says."""
+    """Parameters by path, [*lead, ...]: kernels cut from a draw [*lead, T], tables from another; `xp` makes arrays."""
     end, end_of_tables, flat = 0, 0, dict[Path, Any]()
     for path, weight in weights.items():
         if weight.kernel:
             start, end = end, end + math.prod(shapes[path])
             scale = xp.float32(initializer.scale_of(weight.kernel, weight.shape))
-            flat[path] = scale * noise[start:end].reshape(shapes[path])
+            flat[path] = scale * noise[..., start:end].reshape(*noise.shape[:-1], *shapes[path])
         elif weight.role is Role.EMBEDDING and len(tables):
             start, end_of_tables = end_of_tables, end_of_tables + math.prod(shapes[path])
             flat[path] = xp.float32(TABLE_DEVIATION) * tables[start:end_of_tables].reshape(shapes[path])
         elif weight.role in (Role.SCALE, Role.SHIFT, Role.BIAS):
-            flat[path] = xp.full(shapes[path], float(weight.role is Role.SCALE), np.float32)
+            flat[path] = xp.full((*noise.shape[:-1], *shapes[path]), float(weight.role is Role.SCALE), np.float32)
         else:
             raise ValueError(
                 f"a chain draws kernels, tables, norms and biases: {'/'.join(path)} of {weight.layer} is none"

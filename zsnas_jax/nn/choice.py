@@ -4,7 +4,8 @@ Flax cannot run a module inside a conditional or a loop of its own making, so th
 function of its variables. Axes: P positions in which a block is chosen, N batch.
 """
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Callable, Mapping, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -74,7 +75,9 @@ class Phase(NamedTuple):
         found: list[Group] = []
         for place, (_, block) in enumerate(self.branches):
             size = getattr(block, "size", None)
-            plain = block if size is None else block.clone(size=0)
+            # Flax names the modules that it finds in fields of a bound one.
+            plain = block.clone(parent=None, name=None)
+            plain = plain if size is None else plain.clone(size=0)
             other = next((i for i, group in enumerate(found) if size is not None and group.block == plain), None)
             if other is None:
                 found.append(Group((place,), plain, (size,)))
@@ -186,9 +189,10 @@ class Choices(nn.Module):
             """(what the block returns, what its probes showed) at (position, which of the group, keys)."""
             position, number, keys = drawn
             branches = [phase.branches[place].name for place in group.places]
-            path, block = (*self.path, phase.name), phase.branches[group.places[0]].block
+            path, block = (*self.path, phase.name), group.block
+            if group.sizes[0] is not None:
+                block = block.clone(size=group.sizes[0] if len(branches) == 1 else AnySize(group.sizes, number))
             if len(branches) > 1:
-                block = group.block.clone(size=AnySize(group.sizes, number))
                 variables = {name: _one_of(tree, branches, number) for name, tree in variables.items()}
                 _read_slots(variables.get("slots", {}), branches[1:], path)
             own = {name: tree[branches[0]] for name, tree in variables.items() if branches[0] in tree}
@@ -210,14 +214,18 @@ class Choices(nn.Module):
         first_target = 0 if self.of_nodes is None else self.num_inputs
         targets = jnp.array([self.targets[position] - first_target for position in phase.positions], jnp.int32)
 
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
+        shown: list[Any] = []
+
         def step(values: jax.Array, own: Any) -> tuple[jax.Array, Any]:
-            position, index, number, source, target, variables = own
+            position, index, number, source, target, packed = own
             x = lax.dynamic_index_in_dim(values if entering is None else entering, source, keepdims=False)
             drawn = position, number, keys
-            blocks = [_traced(run, group, drawn, x, variables) for group in groups]
-            shown = [shapes[1] for _, shapes in blocks]
-            branches = [_alone(block, place, shown) for place, (block, _) in enumerate(blocks)]
-            y, seen = rematerialised_switch(index, branches, x, variables, constants=drawn, has_aux=True)
+            unpacked = {name: _unpack(flat, like[name]) for name, flat in packed.items()}
+            blocks = [_traced(functools.partial(run, group), drawn, x, unpacked) for group in groups]
+            shown[:] = [shapes[1] for _, shapes in blocks]
+            branches = [_branch(block, like, shown) for block, _ in blocks]
+            y, seen = rematerialised_switch(index, branches, x, packed, constants=drawn, has_aux=True)
             return values.at[target].add(y), seen
 
         numbers = jnp.arange(len(phase.positions), dtype=jnp.int32)
@@ -225,13 +233,22 @@ class Choices(nn.Module):
         for number, group in enumerate(groups):
             of_branch[:, list(group.places)] = np.full(len(group.places), number), range(len(group.places))
         index, number_in_group = jnp.asarray(of_branch)[:, phase.chosen]
-        loop = numbers, index, number_in_group, phase.sources, targets, variables
+        packed = {name: _pack(tree) for name, tree in variables.items()}
+        loop = numbers, index, number_in_group, phase.sources, targets, packed
         values, seen = lax.scan(step, values, loop)
-        firsts = [phase.branches[group.places[0]].name for group in groups]
-        observed = {name: tree for name, tree in zip(firsts, seen, strict=True) if tree}
-        if observed:
-            self.put_variable("observed", phase.name, observed)
+        for number, group in enumerate(groups):
+            if shown[number]:
+                own = {
+                    kind: jnp.where(index[:, None] == number, flat, jnp.zeros((), kind)) for kind, flat in seen.items()
+                }
+                self._show(phase.name, phase.branches[group.places[0]].name, _unpack(own, shown[number]))
         return values
+
+    @nn.nowrap
+    def _show(self, phase: str, branch: str, seen: Any) -> None:
+        """Hands what a block's probes showed on, under the block's path."""
+        others: dict[str, Any] = self.get_variable("observed", phase, {})
+        self.put_variable("observed", phase, {**others, branch: seen})
 
 
 class _Slots(nn.Module):
@@ -260,22 +277,62 @@ def _one_of(tree: Any, branches: Sequence[str], number: jax.Array) -> Any:
     return {**tree, branches[0]: unflatten_dict(merged)}
 
 
-def _traced(run: Callable[..., Any], group: Group, *operands: Any) -> tuple[Callable[..., Any], Any]:
-    """(a function that runs the block of a group, the shapes of what it returns).
+def _traced(run: Callable[..., Any], *operands: Any) -> tuple[Callable[..., Any], Any]:
+    """(a function that runs a block, the shapes of what it returns).
 
     The block is traced here and nowhere else: its way back is made when no interceptor sees its modules any more.
     """
-    jaxpr, shapes = jax.make_jaxpr(functools.partial(run, group), return_shape=True)(*operands)
+    jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(*operands)
     call, tree = jaxpr_as_fun(jaxpr), jax.tree.structure(shapes)
     return lambda *operands: jax.tree.unflatten(tree, call(*jax.tree.leaves(operands))), shapes
 
 
-def _alone(block: Callable[..., Any], place: int, shown: Sequence[Any]) -> Callable[..., Any]:
-    """A block as a branch: beside its output what every block's probes show, zeros but for its own."""
-    zeros = lambda tree: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+def _branch(block: Callable[..., Any], like: Mapping[str, Any], shown: Sequence[Any]) -> Callable[..., Any]:
+    """A block as a branch: of packed variables, to its output and what its probes show, packed as long as any block's.
 
-    def branch(*operands: Any) -> tuple[Any, Any]:
-        output, seen = block(*operands)
-        return output, [seen if other == place else zeros(tree) for other, tree in enumerate(shown)]
+    Every array that enters or leaves a branch is a kernel of its own to compile, for the way back, too.
+    """
+    lengths = collections.Counter[str]()
+    for tree in shown:
+        lengths |= _lengths(tree)
+
+    def branch(drawn: Any, x: jax.Array, packed: Any) -> tuple[Any, Any]:
+        output, seen = block(drawn, x, {name: _unpack(flat, like[name]) for name, flat in packed.items()})
+        own = _pack(seen, ())
+        return output, {
+            kind: jnp.pad(own[kind], (0, length - len(own[kind]))) if kind in own else jnp.zeros(length, kind)
+            for kind, length in lengths.items()
+        }
 
     return branch
+
+
+def _lengths(tree: Any) -> collections.Counter[str]:
+    """By dtype, the entries of a tree's arrays."""
+    lengths = collections.Counter[str]()
+    for leaf in jax.tree.leaves(tree):
+        lengths[str(leaf.dtype)] += leaf.size
+    return lengths
+
+
+def _pack(tree: Any, lead: tuple[int, ...] | None = None) -> dict[str, jax.Array]:
+    """By dtype, the arrays of a tree in a row, [*lead, T]; by default one axis leads."""
+    rows: dict[str, list[jax.Array]] = {}
+    for leaf in jax.tree.leaves(tree):
+        rows.setdefault(str(leaf.dtype), []).append(leaf.reshape(*(leaf.shape[:1] if lead is None else lead), -1))
+    return {kind: jnp.concatenate(own, -1) for kind, own in rows.items()}
+
+
+def _unpack(packed: Mapping[str, jax.Array], like: Any) -> Any:
+    """The tree of arrays [*lead, ...] again; `like` has its shapes, without what leads."""
+    leaves, tree = jax.tree.flatten(like)
+    kinds = [str(leaf.dtype) for leaf in leaves]
+    parts = {}
+    for kind in dict.fromkeys(kinds):
+        flat, sizes = packed[kind], [leaf.size for leaf, own in zip(leaves, kinds, strict=True) if own == kind]
+        rest = flat.shape[-1] - sum(sizes)
+        parts[kind] = iter(lax.split(flat, [*sizes, *([rest] if rest else [])], flat.ndim - 1))
+    own = [next(parts[kind]) for kind in kinds]
+    return jax.tree.unflatten(
+        tree, [part.reshape(*part.shape[:-1], *leaf.shape) for part, leaf in zip(own, leaves, strict=True)]
+    )
