@@ -85,7 +85,16 @@ def space(
         size=fields,
         with_size=functools.partial(_resized, name, grid, fields),
         training_network=training_network,
+        source=_told(fields, grid if grid != GRIDS[name] else None),
     )
+
+
+def _told(fields: Mapping[str, Any], grid: Grid | None) -> str:
+    """What tells its scores from those of the space of the name as it is by itself."""
+    size, patch = fields["input_size"], fields["patch_size"]
+    found = [f"input {size}, patch {patch}"] if (size, patch) != (224, 16) else []
+    found += ["sites at softmax"] if fields["attention_sites"] else []
+    return ", ".join(found + ([str(grid)] if grid else []))
 
 
 def _count(count: Any, grid: Grid, pixels: Mapping[str, Any], arch: Any, num_classes: int = 1000) -> Any:

@@ -73,6 +73,11 @@ def space(input_size: int = 224, attention_sites: bool = False, grid: Grid = GRI
         size=fields,
         with_size=lambda **changed: space(grid=grid, **{**fields, **changed}),
         training_network=training_network,
+        source=", ".join(
+            [f"input {input_size}"] * (input_size != 224)
+            + ["sites at softmax"] * attention_sites
+            + [str(grid)] * (grid != GRID)
+        ),
     )
 
 
