@@ -107,6 +107,15 @@ def test_patches_that_do_not_divide_a_picture_are_refused(sizes):
         search_spaces.make_space("autoformer_t", sizes)
 
 
+def test_networks_of_another_size_have_other_scores():
+    """Or a folder of 64 pixels would go on with scores of 224."""
+    sizes = ({}, {"input_size": 64}, {"patch_size": 8}, {"attention_sites": True})
+    for name in ("autoformer_t", "pit"):
+        known = [own for own in sizes if set(own) <= set(search_spaces.make_space(name).size)]
+        assert len({search_spaces.make_space(name, own).source for own in known}) == len(known)
+    assert tiny_space(OWN).source != tiny_space(SHARED).source
+
+
 # Costs and tables
 
 
