@@ -3,13 +3,15 @@
     python perf/score_spaces.py --num_archs=50
     python perf/score_spaces.py --space=nasbench101 --num_archs=12
     python perf/score_spaces.py --space=darts --num_archs=10 --batch_size=32
+    python perf/score_spaces.py --space=darts --num_archs=10 --batch_size=32 --programs=dispatched
 
 Serves every space but mobilenetv2, which has a script of its own. Prints compile seconds (of all programs that the
 cells need), seconds per architecture (median, one call each on one device), the floor, their ratio, the throughput with
 one CPU device a core, and peak memory. The floor of a cell is the time of its convolutions alone, forward and input
 gradient (also written as a forward convolution, XLA's fast form), each jitted by itself, narrow ones in a chain of ten;
-depthwise ones in the form that XLA's CPU backend runs fast. Of a space whose networks are chains every network is
-scored once before it is timed: that is what compiling takes. Machines are noisy: cells and floor are timed in turn, and
+depthwise ones in the form that XLA's CPU backend runs fast. Where programs are chained every network is scored once
+before it is timed: that is what compiling takes. --programs chooses the kind. Machines are noisy: cells and floor are
+timed in turn, and
 the ratio is the figure to compare. Figures: perf/RESULTS.md.
 """
 
@@ -37,6 +39,7 @@ from zsnas_jax.search_spaces.nasbench201 import network as nasbench201_network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("space", "nasbench201", sorted(set(search_spaces.SPACES) - {"mobilenetv2"}), "Search space.")
+flags.DEFINE_enum("programs", "auto", scoring.PROGRAMS, "How architectures share compiled programs.")
 flags.DEFINE_integer("num_archs", 50, "Random cells.")
 flags.DEFINE_integer("batch_size", 64, "Pictures in a batch.")
 flags.DEFINE_integer("image_size", 32, "Pixels along a side.")
@@ -154,9 +157,9 @@ def floor_of_cells(space: search_spaces.SearchSpace, archs: np.ndarray, batch: i
     return np.array([sum((1 + (la.inputs > 3)) * n * seconds[la] for la, n in own.items()) for own in layers])
 
 
-def _one_of_each(space: search_spaces.SearchSpace, archs: np.ndarray) -> list[np.ndarray]:
-    """An architecture for every program that the architectures need; all where networks are chains."""
-    if not space.is_dispatched:
+def _one_of_each(space: search_spaces.SearchSpace, programs: str, archs: np.ndarray) -> list[np.ndarray]:
+    """An architecture for every program that the architectures need; all where programs are not dispatched."""
+    if programs != "dispatched":
         return list(archs)
     return list({int(space.variant_of(arch)): arch for arch in archs}.values())
 
@@ -170,11 +173,13 @@ def main(_: list[str]) -> None:
     cpu = jax.devices()
 
     def make(devices: list[jax.Device]) -> scoring.Scorer:
-        return scoring.make_scorer(jax.random.key(2), space, chosen, num_classes=10, devices=devices)
+        return scoring.make_scorer(
+            jax.random.key(2), space, chosen, num_classes=10, devices=devices, programs=FLAGS.programs
+        )
 
     single = make(cpu[:1])
     start = time.perf_counter()
-    samples = _one_of_each(space, archs)
+    samples = _one_of_each(space, single.programs, archs)
     for arch in samples:
         single.score(arch[None], [0], batch)
     first = time.perf_counter() - start
@@ -203,7 +208,7 @@ def main(_: list[str]) -> None:
     print(f"chunks of {chunk}, one device: mean {chunked:.3f} s an architecture")
     print(f"floor, bare convolutions: median {np.median(floor):.3f} s, mean {floor.mean():.3f} s")
     print(f"ratio to the floor: one call each {np.median(times / floor):.2f}, chunks {chunked / floor.mean():.2f}")
-    if len(cpu) > 1 and space.is_dispatched:
+    if len(cpu) > 1 and single.programs == "dispatched":
         many = make(cpu)
         for arch in samples:
             many.score(arch[None], [0], batch)
@@ -212,10 +217,8 @@ def main(_: list[str]) -> None:
             part = archs[i : i + many.capacity]
             many.score(part, np.zeros(len(part)), batch)
         rate = (time.perf_counter() - start) / len(archs)
-        print(
-            f"{len(cpu)} devices: mean {rate:.3f} s an architecture, ratio {rate / floor.mean():.2f}, "
-            f"all {space.num_archs:,} in {space.num_archs * rate / 60:.0f} minutes"
-        )
+        every = f", all {space.num_archs:,} in {space.num_archs * rate / 60:.0f} minutes" if space.num_archs else ""
+        print(f"{len(cpu)} devices: mean {rate:.3f} s an architecture, ratio {rate / floor.mean():.2f}{every}")
     print(f"peak resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -33,9 +33,11 @@ def check_chained(space: SearchSpace, proxies: Sequence[Proxy]) -> None:
     """Raises ValueError if a proxy runs the network itself."""
     for proxy in proxies:
         if "network" in proxy.needs:
+            offered = {"dispatched": space.is_dispatched, "static": space.static is not None}
+            others = " or ".join(name for name, is_offered in offered.items() if is_offered)
             raise ValueError(
                 f"proxy {proxy.name} runs the network itself, which programs chained do not serve: space {space.name} "
-                f"offers it {'by programs static' if space.static else 'by no other programs'}"
+                f"offers it {f'by programs {others}' if others else 'by no other programs'}"
             )
 
 
