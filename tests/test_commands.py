@@ -261,7 +261,7 @@ def test_help_groups_the_flags(tmp_path):
         "In the place of what the recipe says", "Help",
     ]  # fmt: skip
     assert "  --seed=0\n      Seed of weights" in out and "Allowed are whole numbers from 0 to 2,147,483,647." in out
-    assert "  --[no]nesterov\n" in out and "  --label_smoothing\n" in out and "Allowed are sgd, rmsprop." in out
+    assert "  --[no]nesterov\n" in out and "  --label_smoothing\n" in out and "Allowed are sgd, rmsprop, adamw." in out
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is a GPU")

@@ -43,7 +43,7 @@ def select_params(params, arch, module=None, image_size=8):
     """The parameters of the network built for one architecture, from those of the dispatched one."""
     image, module = jnp.zeros((1, image_size, image_size, 3)), module or network()
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), image, arch))["params"]
-    return static.select_params(params, shapes)
+    return static.select_params(space(), params, shapes)
 
 
 def scored(module, variables, batch, *args, layer_of=None, options=None, is_active=lambda path: True):
