@@ -94,7 +94,7 @@ def as_dispatched(space, arch, classes, params):
     given, flat, active, has = flatten_dict(params), {}, {}, chosen(steps)
     blocks = {step.name: step.block for step in steps}
     for path, leaf in flatten_dict(jax.eval_shape(draw)).items():
-        active[path] = np.ravel(has(path, leaf.shape)) if found["weights"][path].lifted else True
+        active[path] = has(path, leaf.shape)
         flat[path] = given[path] if path in given else np.zeros(leaf.shape, np.float32)
         if path not in given:
             phase = next(phase for phase in blocks[path[0]].phases() if phase.name == path[1])

@@ -13,6 +13,7 @@ import zlib
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
@@ -323,7 +324,7 @@ def _choices(name: str, cell: CellPlan, genes: jax.Array, ops: Sequence[int], ow
     """The eight slots of a cell, genes int32[4, 2, 2], one of some operations in each."""
     sources, chosen = genes.reshape(-1, 2).T
     offered = (NONE, *(op for op in ops if op != NONE))
-    place = jnp.zeros(len(OPS), jnp.int32).at[jnp.array(offered)].set(jnp.arange(len(offered)))
+    places = np.array([offered.index(op) if op in offered else 0 for op in range(len(OPS))], np.int32)
 
     def branches(stride: int) -> tuple[Branch, ...]:
         found = []
@@ -336,7 +337,7 @@ def _choices(name: str, cell: CellPlan, genes: jax.Array, ops: Sequence[int], ow
     slots = range(NUM_NODES * NUM_SLOTS)
     return Choices(
         tuple(f"{name}_op{slot}" for slot in slots),
-        place[chosen],
+        jnp.asarray(places)[chosen],
         sources,
         tuple(2 + slot // NUM_SLOTS for slot in slots),
         branches(cell.stride),
