@@ -224,7 +224,9 @@ def test_what_a_chain_does_not_serve_is_refused_by_name():
             scores(proxies.make_proxies([name]), "chained", batch, space=make_space(chain=plain))
     learnt = (Step("table", Table()), Step("d", Dense(3)))
     table = trace_chain(lambda arch, classes: learnt, (8, 8, 3))
-    with pytest.raises(ValueError, match="a chain draws kernels, tables, norms and biases: table/table of Table is none"):
+    with pytest.raises(
+        ValueError, match="a chain draws kernels, tables, norms and biases: table/table of Table is none"
+    ):
         scores(proxies.make_proxies(["pnorm"]), "chained", batch, space=make_space(chain=table))
 
 
