@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+import scipy
 
 Array = np.ndarray | jax.Array
 
@@ -271,7 +271,7 @@ def rank_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarra
         float64[A].
     """
     ranks = _dense_ranks(_matrix(scores))
-    return _weighted(stats.rankdata(ranks, axis=0), weights)
+    return _weighted(scipy.stats.rankdata(ranks, axis=0), weights)
 
 
 def z_score_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 _AT_ONCE = 1 << 17
 """Draws that are worked on together: what a core's cache holds."""
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 def spearman(scores: np.ndarray, truth: np.ndarray) -> float:
     """Spearman's rho of float[N] and float[N]: ties share their mean rank, -inf ranks last. NaN if one is constant."""
-    return _pearson(stats.rankdata(scores), stats.rankdata(truth))
+    return _pearson(scipy.stats.rankdata(scores), scipy.stats.rankdata(truth))
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
@@ -31,7 +31,7 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 def kendall(scores: np.ndarray, truth: np.ndarray) -> float:
     """Kendall's tau-b of float[N] and float[N]. NaN if one is constant."""
-    return float(stats.kendalltau(stats.rankdata(scores), stats.rankdata(truth)).statistic)
+    return float(scipy.stats.kendalltau(scipy.stats.rankdata(scores), scipy.stats.rankdata(truth)).statistic)
 
 
 def bootstrap(

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.reports import diagnostics, documents, metrics, plots
+from zsnas_jax.reports import diagnostics, documents, metrics
 from zsnas_jax.reports.diagnostics import ByConvolutions
 from zsnas_jax.storage import files
 from zsnas_jax.storage.reading import shorten
@@ -320,6 +320,8 @@ def write_all(
     Always scores.csv and report.json; if there is a truth to compare with, scatter.png; with diagnoses by number of
     convolutions, convolutions.csv and convolutions.png.
     """
+    from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
+
     folder = pathlib.Path(folder)
     written = ["scores.csv", "report.json"]
     write_scores(folder / "scores.csv", space, archs, scores)

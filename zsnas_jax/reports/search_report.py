@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from zsnas_jax.base import Arch
-from zsnas_jax.reports import documents, drawing, plots, score_report
+from zsnas_jax.reports import documents, score_report
 from zsnas_jax.reports.metrics import Interval, interval
 from zsnas_jax.reports.search_task import Task, name_optimum
 from zsnas_jax.search.seeds import Explored
@@ -193,6 +193,8 @@ def _curve_records(task: Task, explored: Explored, is_live: bool) -> list[dict[s
 
 
 def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str, is_live: bool) -> None:
+    from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
+
     at = _points(explored.incumbents.shape[1])
     panels = []
     for name, values in measures(task, explored).items():
@@ -218,6 +220,8 @@ def write_all(
     report.json, found.csv (a row a seed), curve.csv and curve.png; cell.png, a drawing of the best architecture, where
     there is one for the space.
     """
+    from zsnas_jax.reports import drawing
+
     folder = pathlib.Path(folder)
     files.write_text(folder / "report.json", json.dumps(made, indent=2, allow_nan=False) + "\n")
     documents.write_csv(folder / "found.csv", [_flat(row) for row in made["seeds"]])

@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 from tensorboardX import SummaryWriter
 
-from zsnas_jax.reports import documents, plots, score_report
+from zsnas_jax.reports import documents, score_report
 from zsnas_jax.storage import files
 
 COLUMNS = (
@@ -25,6 +25,8 @@ def make_journal(folder: str | os.PathLike[str], name: str) -> Callable[[Sequenc
 
     A process writes TensorBoard's file anew from the first row, so that nothing stands there twice after a stop.
     """
+    from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
+
     folder = pathlib.Path(folder)
     writers: list[SummaryWriter] = []
 
