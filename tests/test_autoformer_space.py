@@ -174,6 +174,7 @@ def test_relative_positions_are_those_of_every_pair():
     np.testing.assert_allclose(values, np.einsum("nhab,abd->nahd", w, r), atol=1e-5)
 
 
+@pytest.mark.slow  # another program
 @pytest.mark.parametrize("kind", kinds)
 def test_padding_has_no_gradient_and_entries_of_an_architecture_are_its_parameters(kind):
     space = tiny_space(GRIDS[kind])

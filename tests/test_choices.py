@@ -67,7 +67,7 @@ def compare(name, names, count, programs="static", rtol=1e-3, **own):
 
 def test_a_cell_of_two_shapes_scores_as_the_network_built():
     """Under masks, which are drawn alike, too."""
-    compare("darts_s2", ("wrcor",), 1, options=LayerOptions(mask_rate=0.3))
+    compare("transnas101_micro", ("wrcor",), 1, options=LayerOptions(mask_rate=0.3))
 
 
 @pytest.mark.slow
