@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands have it
 # Before JAX is imported, and for the binaries too: compiling is most of what the tests do, and takes half as long so.
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     KNOWN = tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10)  # XLA dies of a flag that it does not know
