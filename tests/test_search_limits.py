@@ -24,6 +24,13 @@ def test_a_limited_space_samples_uniformly_what_keeps_to_the_limit():
     assert ((children != parents).sum(1) == 1).all()
 
 
+def test_a_window_has_two_sides():
+    space = search.constrained(SPACE, min_params=100_000, max_params=200_000, min_flops=20e6)
+    archs = jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), 500))
+    params, flops = (np.asarray(jax.vmap(cost)(archs)) for cost in (SPACE.num_params, SPACE.num_flops))
+    assert params.min() >= 100_000 and params.max() <= 200_000 and flops.min() >= 20e6
+
+
 @every_strategy
 def test_no_strategy_leaves_the_limits(name):
     space = search.constrained(SPACE, max_flops=30e6, allowed=lambda arch: arch[0] != 1)
@@ -57,8 +64,10 @@ def test_limits_are_exact_beyond_float32():
 @pytest.mark.parametrize(
     ("space", "limits", "message"),
     [
-        (SPACE, {"max_params": 5}, r"no architecture of space nasbench201 satisfies params at most 5 \(the smallest is 73,306\), of all 15625"),
-        (SPACE, {"max_flops": 1e3, "max_params": 1e9}, r"flops at most 1,000 \(the smallest is 7,783,040\)"),
+        (SPACE, {"max_params": 5}, r"no architecture of space nasbench201 satisfies params at most 5 \(the smallest is 73,306, the largest 1,531,546\), of all 15625"),
+        (SPACE, {"min_params": 2e6}, r"satisfies params at least 2,000,000 \(the smallest is 73,306, the largest"),
+        (SPACE, {"min_params": 3e5, "max_params": 2e5}, "params at least 300,000 and at most 200,000: the first is more than"),
+        (SPACE, {"max_flops": 1e3, "max_params": 1e9}, r"flops at most 1,000 \(the smallest is 7,783,040, the largest"),
         (line_space(), {"allowed": lambda arch: False}, "satisfies the predicate, of 10000 sampled"),
     ],
 )  # fmt: skip

@@ -178,7 +178,7 @@ BAD_INPUT = [
     (["--num_seeds=0"], "flag --num_seeds=0: allowed are whole numbers from 1 to"),
     (["--chunk=-1"], "flag --chunk=-1: allowed are whole numbers from 0 to"),
     (["--learning_rate=0"], "flag --learning_rate=0: allowed are numbers from 0 to 1e+06, 0 excluded"),
-    (["--params_limit=10"], "satisfies params at most 10 (the smallest is 73,306)"),
+    (["--params_limit=10"], "satisfies params at most 10 (the smallest is 73,306, the largest 1,531,546)"),
     (["--proxies=good,first"], "proxies good, first: a search needs one, or --vote"),
     (["--proxies="], "proxies none: a search needs one, or --vote"),
     (["--vote=sjw", "--proxies=good"], "proxies good: vote sjw is of synflow, jaccor, wrcor"),

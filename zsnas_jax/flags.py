@@ -100,6 +100,8 @@ def define_scoring_flags() -> None:
     NETWORK.choice("activation", "relu", "Activation.", ACTIVATIONS)
     NETWORK.real("flops_limit", None, "Only architectures of at most so many multiply-adds.", _SIZE)
     NETWORK.real("params_limit", None, "Only architectures of at most so many parameters.", _SIZE)
+    NETWORK.real("min_flops", None, "Only architectures of at least so many multiply-adds.", _SIZE)
+    NETWORK.real("min_params", None, "Only architectures of at least so many parameters.", _SIZE)
     SCORES.words(
         "proxies",
         ["wrcor"],
@@ -226,6 +228,13 @@ def pictures(space: SearchSpace) -> PictureSource:
     if FLAGS.dataset == "noise" and space.task and space.task.takes_classes:
         num_classes = num_classes or space.task.num_outputs
     return datasets.load(FLAGS.dataset, FLAGS.data_dir, num_classes)
+
+
+def limits() -> dict[str, float | None]:
+    """What flags say of the costs, as keywords of `zsnas_jax.search.constrained`; those of older folders always."""
+    lower = {"min_params": FLAGS.min_params, "min_flops": FLAGS.min_flops}
+    upper = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    return upper | {name: limit for name, limit in lower.items() if limit is not None}
 
 
 def layer_options() -> LayerOptions:

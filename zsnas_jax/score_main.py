@@ -73,7 +73,7 @@ def _archs(
 ) -> np.ndarray:
     """The architectures that the flags name, within the limits."""
     own: dict[str, Any] = {"listed": benchmark.archs if benchmark else ()}
-    limits = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    limits = flags.limits()
     if set(limits.values()) == {None}:
         return select_archs(space, FLAGS.archs, FLAGS.seed, **own)
     image_size = fixed_batch(settings, source, space).image.shape[1]

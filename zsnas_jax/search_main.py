@@ -195,7 +195,7 @@ def _plan() -> Plan:
         )
         bound = stored_settings(scoring, whole, source, FLAGS.dataset)
         scorer = scorer_for(whole, chosen, source, scoring, programs=FLAGS.programs)  # or says what is wrong
-    limits: dict[str, Any] = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}
+    limits = flags.limits()
     sizes: dict[str, Any] = {"num_classes": classes, "image_size": image_size}
     rows = search.allowed_rows(whole, **limits, **sizes)
     space = search.constrained(whole, **limits, rows=rows, **sizes)

@@ -1,7 +1,7 @@
 """Search under a limit on parameters, on multiply-adds, or on anything else: a smaller space. A architectures."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,9 @@ _LARGEST_INT = 2**31 - 1
 def constrained(
     space: SearchSpace,
     *,
+    min_params: float | None = None,
     max_params: float | None = None,
+    min_flops: float | None = None,
     max_flops: float | None = None,
     allowed: Callable[[Arch], Any] | None = None,
     rows: np.ndarray | None = None,
@@ -38,8 +40,10 @@ def constrained(
 
     Args:
         space: what is limited.
-        max_params: most trainable parameters.
-        max_flops: most multiply-adds of one image.
+        min_params: fewest trainable parameters.
+        max_params: most of them.
+        min_flops: fewest multiply-adds of one image.
+        max_flops: most of them.
         allowed: arch to bool[]; traces under jit and vmap.
         rows: what `allowed_rows` says of the same limits, if it is known: then it is not computed again.
         num_classes: width of the logits, for the costs.
@@ -49,10 +53,11 @@ def constrained(
         The space, or a new one if there is a limit.
 
     Raises:
-        ValueError: if nothing keeps to the limits (it names the smallest cost there is), or the space does not know a
-            cost that is limited.
+        ValueError: if nothing keeps to the limits (it names the smallest and the largest cost there is), a lower limit
+            lies above the upper one, or the space does not know a cost that is limited.
     """
-    limits = _limits(space, max_params, max_flops, num_classes, image_size)
+    bounds = {"params": (min_params, max_params), "flops": (min_flops, max_flops)}
+    limits = _limits(space, bounds, num_classes, image_size)
     if not limits and allowed is None:
         return space
     keeps = lambda arch: _keeps(limits, arch) & jnp.asarray(allowed(arch) if allowed else True, bool)
@@ -64,7 +69,9 @@ def constrained(
 def allowed_rows(
     space: SearchSpace,
     *,
+    min_params: float | None = None,
     max_params: float | None = None,
+    min_flops: float | None = None,
     max_flops: float | None = None,
     num_classes: int = 10,
     image_size: int = 32,
@@ -73,27 +80,51 @@ def allowed_rows(
 
     None where there is no limit, or no such order.
     """
-    limits = _limits(space, max_params, max_flops, num_classes, image_size)
+    bounds = {"params": (min_params, max_params), "flops": (min_flops, max_flops)}
+    limits = _limits(space, bounds, num_classes, image_size)
     if not limits or not space.num_archs or not space.from_index:
         return None
     return _in_parts(lambda arch: _keeps(limits, arch), space.from_index(np.arange(space.num_archs)))
 
 
-Limits = dict[str, tuple[float, Callable[[Arch], Any]]]
-"""Name of a cost to (the most there may be, arch to the cost)."""
+class Limit(NamedTuple):
+    """A cost of an architecture and the bounds that it keeps to, either of which may be missing."""
+
+    name: str
+    least: float | None
+    most: float | None
+    cost: Callable[[Arch], Any]
+
+    def keeps(self, arch: Arch) -> jax.Array:
+        """bool[]."""
+        cost, kept = self.cost(arch), jnp.bool(True)
+        if self.least is not None:
+            kept &= jnp.asarray(cost >= _comparable(self.least), bool)
+        if self.most is not None:
+            kept &= jnp.asarray(cost <= _comparable(self.most), bool)
+        return kept
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        bounds = (("at least", self.least), ("at most", self.most))
+        return f"{self.name} {' and '.join(f'{word} {limit:,.0f}' for word, limit in bounds if limit is not None)}"
 
 
 def _limits(
-    space: SearchSpace, max_params: float | None, max_flops: float | None, num_classes: int, image_size: int
-) -> Limits:
-    given: dict[str, Any] = {"params": (max_params, space.num_params), "flops": (max_flops, space.num_flops)}
+    space: SearchSpace, bounds: dict[str, tuple[float | None, float | None]], num_classes: int, image_size: int
+) -> list[Limit]:
+    costs: dict[str, Any] = {"params": space.num_params, "flops": space.num_flops}
     sizes = {"params": (num_classes,), "flops": (num_classes, image_size)}
-    limits: Limits = {}
-    for name, (limit, cost) in given.items():
-        if limit is not None and cost is None:
-            raise ValueError(f"{name} at most {limit:,.0f}: space {space.name} has no num_{name} to hold to it")
-        if limit is not None:
-            limits[name] = limit, _at_size(cost, sizes[name])
+    limits = []
+    for name, (least, most) in bounds.items():
+        if least is None and most is None:
+            continue
+        limit = Limit(name, least, most, _at_size(costs[name], sizes[name]))
+        if costs[name] is None:
+            raise ValueError(f"{limit}: space {space.name} has no num_{name} to hold to it")
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"{limit}: the first is more than the second")
+        limits.append(limit)
     return limits
 
 
@@ -101,9 +132,8 @@ def _at_size(cost: Callable[..., Any], size: tuple[int, ...]) -> Callable[[Arch]
     return lambda arch: cost(arch, *size)
 
 
-def _keeps(limits: Limits, arch: Arch) -> jax.Array:
-    kept = [jnp.asarray(cost(arch) <= _comparable(limit), bool) for limit, cost in limits.values()]
-    return jnp.stack([jnp.bool(True), *kept]).all()
+def _keeps(limits: Sequence[Limit], arch: Arch) -> jax.Array:
+    return jnp.stack([jnp.bool(True), *(limit.keeps(arch) for limit in limits)]).all()
 
 
 def _comparable(limit: float) -> int | float:
@@ -112,7 +142,7 @@ def _comparable(limit: float) -> int | float:
 
 
 def _enumerated(
-    space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits, rows: np.ndarray | None
+    space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Sequence[Limit], rows: np.ndarray | None
 ) -> SearchSpace:
     """By a mask over all indices, computed once."""
     from_index, to_index = space.from_index, space.to_index
@@ -133,7 +163,7 @@ def _enumerated(
     return space._replace(sample=sample, mutate=_mutating(space, sample, is_valid), is_valid=is_valid)
 
 
-def _rejecting(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Limits) -> SearchSpace:
+def _rejecting(space: SearchSpace, keeps: Callable[[Arch], jax.Array], limits: Sequence[Limit]) -> SearchSpace:
     """By drawing again; what a pool of samples holds is the last resort."""
     archs = jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), _POOL))
     kept = np.flatnonzero(np.asarray(_in_parts(keeps, archs)))
@@ -170,11 +200,11 @@ def _in_parts(function: Callable[[Arch], Any], archs: Arch) -> np.ndarray:
     return np.concatenate([np.asarray(vectorised(part(i))) for i in range(0, count, 2**14)])
 
 
-def _nothing(space: SearchSpace, archs: Arch, limits: Limits, searched: str) -> str:
-    """One line: which limit, and the smallest cost there is."""
-    said = [
-        f"{name} at most {limit:,.0f} (the smallest is {_in_parts(cost, archs).min():,.0f})"
-        for name, (limit, cost) in limits.items()
-    ]
+def _nothing(space: SearchSpace, archs: Arch, limits: Sequence[Limit], searched: str) -> str:
+    """One line: which limits, and the costs there are."""
+    said = []
+    for limit in limits:
+        costs = _in_parts(limit.cost, archs)
+        said.append(f"{limit} (the smallest is {costs.min():,.0f}, the largest {costs.max():,.0f})")
     wanted = " and ".join(said) or "the predicate"
     return f"no architecture of space {space.name} satisfies {wanted}, of {searched}"
