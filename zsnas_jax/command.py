@@ -52,8 +52,8 @@ def run(name: str) -> NoReturn:
     program = name.rpartition(".")[2]
     _open_standard_files()
     _leave_when_told(program)
-    # Threads of OpenBLAS wait by spinning, beside XLA's own: 14 decompositions of 256 x 768 take 0.17 s with one of them,
-    # 11 s of the processors with two on a busy machine.
+    # Threads of OpenBLAS wait by spinning, beside XLA's own: 14 decompositions of 256 x 768 take 0.17 s with one of
+    # them, and on a busy machine 11 s of the processors with two.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["MPLBACKEND"] = "agg"  # pictures are files; what the environment says may not be installed
     os.environ.pop("JAX_ENABLE_X64", None)  # scores and random draws are those of float32, and what needs more takes it

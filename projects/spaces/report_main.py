@@ -6,6 +6,9 @@ Of each folder: its space and task, the pictures, the architectures, then a row 
 tau with 95 % bootstrap intervals, the same among architectures that are alike, the mean accuracy of its ten best, the
 printed rho, and the controls whose rho is higher. Controls are params, flops, num_sites, and what the space counts:
 convolutions; of an AutoFormer depth, width and the sums of its blocks' heads, ratios and hidden units.
+
+Of each space with convolutions also a picture, as NCD's Figure 3: Spearman's rho inside each group of equally many, a
+panel a proxy of theirs, a line a task, for WRCor and the parameters, too.
 """
 
 import csv
@@ -19,7 +22,7 @@ import numpy as np
 from projects.spaces.groups import within
 from projects.spaces.published import PRINTED
 from zsnas_jax import benchmarks, search_spaces
-from zsnas_jax.reports import metrics
+from zsnas_jax.reports import diagnostics, metrics, plots
 from zsnas_jax.search_spaces import autoformer
 from zsnas_jax.storage import files
 
@@ -30,6 +33,7 @@ flags.DEFINE_string("out", "benchmarks/spaces", "Folder of RESULTS.md.")
 flags.DEFINE_string("title", "Proxies on the convolutional spaces", "Of the page.")
 
 CONTROLS = ("params", "flops", "num_sites")
+DRAWN = ("naswot", "sam_nwot", "nir_nwot", "ncd_nwot", "swap", "sam_swap", "nir_swap", "ncd_swap", "wrcor", "params")
 TOP = 10
 
 
@@ -155,6 +159,26 @@ def section(folder: pathlib.Path, tables: pathlib.Path) -> list[str]:
     ]
 
 
+def draw(scored: dict[str, Scored], path: pathlib.Path) -> bool:
+    """Draws rho by number of convolutions, and says whether there is something to draw.
+
+    Args:
+        scored: name of a line to the architectures of one space, at least one.
+        path: of the picture.
+    """
+    panels: dict[str, dict[str, diagnostics.ByConvolutions]] = {}
+    for name, own in scored.items():
+        numbers = counted(own).get("num_convolutions")
+        if numbers is None:
+            return False
+        for proxy in (proxy for proxy in DRAWN if proxy in own.scores):
+            found = diagnostics.by_convolutions(own.scores[proxy], own.accuracy, numbers.astype(int))
+            panels.setdefault(proxy, {})[name] = found
+    if panels:
+        plots.within_groups(path, panels)
+    return bool(panels)
+
+
 HEAD = """# {title}
 
 By `projects/spaces/report_main.py`, from folders of `score_main`, whose commands stand in `projects/spaces/README.md`.
@@ -169,11 +193,18 @@ higher. Undefined scores rank last.
 
 def main(_: list[str]) -> None:
     """Reads the folders, writes the page."""
-    lines = [HEAD.format(title=FLAGS.title)]
-    for folder in FLAGS.folders:
-        lines += section(pathlib.Path(folder), pathlib.Path(FLAGS.tables))
-    out = pathlib.Path(FLAGS.out)
+    lines, tables, out = [HEAD.format(title=FLAGS.title)], pathlib.Path(FLAGS.tables), pathlib.Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, dict[str, Scored]] = {}
+    for folder in map(pathlib.Path, FLAGS.folders):
+        lines += section(folder, tables)
+        scored = distinct(read(folder, tables))
+        settings = scored.report["settings"]
+        line = settings.get("task") or settings.get("space_source") or scored.report["benchmark"]["column"]
+        drawn.setdefault(settings["space"], {})[line] = scored
+    for space, of_space in drawn.items():
+        if draw(of_space, out / f"{space}.png"):
+            lines += [f"## {space}, by number of convolutions", "", f"![{space}]({space}.png)", ""]
     with files.replacing(out / "RESULTS.md") as temporary:
         pathlib.Path(temporary).write_text("\n".join(lines).rstrip() + "\n")
     print(f"written: {out}/RESULTS.md, {len(FLAGS.folders)} spaces and tasks")
