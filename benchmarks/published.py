@@ -17,6 +17,7 @@ import numpy as np
 
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.benchmarks.tabular import TabularBenchmark, fill_row, parse_number, read_csv
+from zsnas_jax.benchmarks.transnas101 import METRICS
 from zsnas_jax.search_spaces import accel_nasbench, autoformer, darts, nasbench_macro, nats_size, pit, transnas101
 from zsnas_jax.storage.reading import reading
 
@@ -69,9 +70,9 @@ class Layout(NamedTuple):
 def _transnas_columns() -> dict[str, Column]:
     """Of each task the last and the best epoch: accuracies, structural similarities, minus a loss."""
     found = {}
-    for task in transnas101.HEADS:
-        kind = {"room_layout": "negloss", "autoencoder": "ssim", "normal": "ssim"}.get(task, "valid")
+    for task, (_, kind, _) in METRICS.items():
         bounds = {"negloss": _NEGATIVE, "ssim": _FRACTION}.get(kind, _PERCENT)
+        kind = kind or "valid"
         found[f"{task}_val"] = Column(f"{task}_{kind}_last", bounds)
         found[f"{task}_valbest"] = Column(f"{task}_{kind}_best", bounds)
     return found

@@ -22,7 +22,7 @@ from zsnas_jax.storage.reading import open_regular, reading, shorten
 _MAX_BYTES, _MAX_OPCODES = 1 << 30, 300_000_000
 _MAX_EPOCHS = 10_000
 _SPACES = {"transnas101_micro": transnas101.micro_space, "transnas101_macro": transnas101.macro_space}
-_METRICS: Mapping[str, tuple[str, str, float]] = {
+METRICS: Mapping[str, tuple[str, str, float]] = {
     **dict.fromkeys(("class_scene", "class_object", "jigsaw"), ("top1", "", 100.0)),
     "segmentsemantic": ("acc", "", 100.0),
     "room_layout": ("neg_loss", "negloss", 1.0),
@@ -78,7 +78,7 @@ def _results(path: str | os.PathLike[str], kind: str) -> Mapping[str, Any]:
 
 def _values(results: Any) -> Iterator[tuple[str, float]]:
     """(column, value) of one network."""
-    for task, (metric, kind, unit) in _METRICS.items():
+    for task, (metric, kind, unit) in METRICS.items():
         for split in ("valid", "test"):
             epochs = results.get(task, {}).get("metrics", {}).get(f"{split}_{metric}")
             if epochs is None:

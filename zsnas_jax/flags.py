@@ -230,7 +230,7 @@ def pictures(space: SearchSpace) -> PictureSource:
     return datasets.load(FLAGS.dataset, FLAGS.data_dir, num_classes)
 
 
-def limits() -> dict[str, float | None]:
+def limits() -> dict[str, Any]:
     """What flags say of the costs, as keywords of `zsnas_jax.search.constrained`; those of older folders always."""
     lower = {"min_params": FLAGS.min_params, "min_flops": FLAGS.min_flops}
     upper = {"max_params": FLAGS.params_limit, "max_flops": FLAGS.flops_limit}

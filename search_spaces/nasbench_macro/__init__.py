@@ -12,17 +12,14 @@ from zsnas_jax.measure.blocks import ChainNetwork, chosen
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.nasbench_macro.costs import num_convolutions, num_flops, num_params
 from zsnas_jax.search_spaces.nasbench_macro.genotype import (
+    DIGITS,
     NUM_ARCHS,
     NUM_CHOICES,
     NUM_GENES,
     decode,
     encode,
-    from_index,
     isomorphism_key,
-    mutate,
     prune,
-    sample,
-    to_index,
 )
 from zsnas_jax.search_spaces.nasbench_macro.graph import graph
 from zsnas_jax.search_spaces.nasbench_macro.network import layer_of, steps
@@ -31,20 +28,16 @@ __all__ = [
     "NUM_ARCHS",
     "decode",
     "encode",
-    "from_index",
     "graph",
     "isomorphism_key",
     "layer_of",
     "make_network",
-    "mutate",
     "num_convolutions",
     "num_flops",
     "num_params",
     "prune",
-    "sample",
     "space",
     "steps",
-    "to_index",
 ]
 
 
@@ -62,10 +55,10 @@ def space() -> SearchSpace:
     return SearchSpace(
         name="nasbench_macro",
         num_archs=NUM_ARCHS,
-        sample=sample,
-        mutate=mutate,
-        from_index=from_index,
-        to_index=to_index,
+        sample=DIGITS.sample,
+        mutate=DIGITS.mutate,
+        from_index=DIGITS.from_index,
+        to_index=DIGITS.to_index,
         encode=encode,
         decode=decode,
         isomorphism_key=isomorphism_key,

@@ -6,52 +6,16 @@ It is int32[8], the choice of each layer: 0 identity, 1 an inverted residual of 
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from zsnas_jax.search_spaces.digits import Digits
 from zsnas_jax.search_spaces.nasbench_macro.network import WIDTHS
 
 NUM_GENES, NUM_CHOICES = len(WIDTHS), 3
-NUM_ARCHS = NUM_CHOICES**NUM_GENES
-_PLACES = NUM_CHOICES ** np.arange(NUM_GENES)[::-1]
+DIGITS = Digits("NAS-Bench-Macro", NUM_GENES, NUM_CHOICES)
+"""Samples are uniform over strings, of which some networks have more than others."""
+NUM_ARCHS = DIGITS.num_archs
 _STAGES = ((0, 2), (2, 5), (5, 8))
-
-
-def sample(key: jax.Array) -> jax.Array:
-    """A uniformly drawn string, int32[8]; of the networks some have more strings than others."""
-    return jax.random.randint(key, (NUM_GENES,), 0, NUM_CHOICES, jnp.int32)
-
-
-def mutate(key: jax.Array, arch: jax.Array) -> jax.Array:
-    """One uniformly drawn layer gets another choice, uniformly drawn from the other two. int32[8] to int32[8]."""
-    layer_key, choice_key = jax.random.split(key)
-    layer = jax.random.randint(layer_key, (), 0, NUM_GENES)
-    step = jax.random.randint(choice_key, (), 1, NUM_CHOICES)
-    return arch.at[layer].set((arch[layer] + step) % NUM_CHOICES)
-
-
-def from_index(index: Any) -> Any:
-    """Genotypes int32[..., 8] of indices int[...] in the lexicographic order of the strings; numpy in, numpy out.
-
-    Raises:
-        ValueError: if an index that is not a jax array lies outside [0, 6561).
-    """
-    if isinstance(index, jax.Array):
-        return (index[..., None] // jnp.asarray(_PLACES) % NUM_CHOICES).astype(jnp.int32)
-    index = np.asarray(index)
-    if np.any(bad := (index < 0) | (index >= NUM_ARCHS)):
-        raise ValueError(
-            f"NAS-Bench-Macro index {index[bad].flat[0]} is out of range: allowed are 0 to {NUM_ARCHS - 1}"
-        )
-    return (index[..., None] // _PLACES % NUM_CHOICES).astype(np.int32)
-
-
-def to_index(arch: Any) -> Any:
-    """Indices int32[...] of genotypes int[..., 8]; numpy in, numpy out, else a jax array."""
-    if isinstance(arch, jax.Array):
-        return arch @ jnp.asarray(_PLACES)
-    return np.asarray(arch) @ _PLACES
 
 
 def encode(arch: Any) -> str:

@@ -11,15 +11,12 @@ from zsnas_jax.measure.blocks import ChainNetwork
 from zsnas_jax.measure.chain import trace_chain
 from zsnas_jax.search_spaces.nats_size.costs import num_flops, num_params
 from zsnas_jax.search_spaces.nats_size.genotype import (
+    DIGITS,
     NUM_ARCHS,
     NUM_CHOICES,
     NUM_GENES,
     decode,
     encode,
-    from_index,
-    mutate,
-    sample,
-    to_index,
 )
 from zsnas_jax.search_spaces.nats_size.graph import graph
 from zsnas_jax.search_spaces.nats_size.network import layer_of, steps
@@ -28,17 +25,13 @@ __all__ = [
     "NUM_ARCHS",
     "decode",
     "encode",
-    "from_index",
     "graph",
     "layer_of",
     "make_network",
-    "mutate",
     "num_flops",
     "num_params",
-    "sample",
     "space",
     "steps",
-    "to_index",
 ]
 
 
@@ -56,10 +49,10 @@ def space() -> SearchSpace:
     return SearchSpace(
         name="nats_size",
         num_archs=NUM_ARCHS,
-        sample=sample,
-        mutate=mutate,
-        from_index=from_index,
-        to_index=to_index,
+        sample=DIGITS.sample,
+        mutate=DIGITS.mutate,
+        from_index=DIGITS.from_index,
+        to_index=DIGITS.to_index,
         encode=encode,
         decode=decode,
         num_params=num_params,
