@@ -5,12 +5,17 @@ import pathlib
 import zlib
 
 from flax.traverse_util import unflatten_dict
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zsnas_jax.base import Batch
+from zsnas_jax.measure.network import Network, with_weights
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.roles import Role
+from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201, is_active
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -82,3 +87,43 @@ def chain_params(space, arch, entry, name_of):
         else:
             flat[path] = np.full(shape, float(weights[path].role is Role.SCALE), np.float32)
     return unflatten_dict(flat)
+
+
+def more_cells():
+    """The golden cells of NAS-Bench-201 for the further proxies."""
+    return json.loads(shared_file("golden/nasbench201_more.json").read_text())
+
+
+def network201(params, pictures, arch):
+    """A NAS-Bench-201 network under score with given weights, its operations chosen at run time."""
+    network = Network(
+        module=NASBench201(),
+        variables={"params": params},
+        batch=pictures,
+        args=(arch,),
+        key=jax.random.key(0),
+        options=LayerOptions(),
+        layer_of=NASBench201().layer_of,
+        is_active=lambda path: is_active(arch)(path, ()),
+        num_params=0,
+        num_flops=0,
+        weights={},
+        is_homogeneous=True,
+    )
+    return with_weights(network)
+
+
+def in_float64(run):
+    """A function of (params, batch, arch, ...) compiled in float64: it takes a golden cell, a batch and the rest."""
+    compiled = []
+
+    def score(cell, pictures, *rest):
+        with jax.enable_x64(True):
+            double = lambda leaf: np.asarray(leaf, np.float64)
+            params = jax.tree.map(double, nasbench201_params(cell["seed"]))
+            pictures = Batch(double(pictures.image), np.asarray(pictures.label))
+            compiled.append(compiled[0] if compiled else jax.jit(run))
+            arch = np.asarray(nasbench201.decode(cell["arch"]), np.int32)
+            return jax.tree.map(np.asarray, compiled[0](params, pictures, arch, *rest))
+
+    return score

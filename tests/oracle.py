@@ -235,6 +235,8 @@ class Oracle:
         loss: of this module.
         noise: two arrays like `image`, standard normal.
         masks: as in `Walk`, of SAM.
+        drawn: (params, image) in the place of the network's, for proxies that draw their own.
+        signs: (i, shape) to +1 and -1 of that shape, of AZ-NAS.
     """
 
     twin: Callable[[Walk, Var], Var]
@@ -244,6 +246,8 @@ class Oracle:
     loss: Callable[[Var, Any], Var] = cross_entropy
     noise: tuple[np.ndarray, np.ndarray] | None = None
     masks: Any = None
+    drawn: Any = None
+    signs: Any = None
 
     def walk(self, image=None, *, params=None, norm="bn", masks=None) -> Passed:
         walk = Walk(self.params if params is None else params, norm, masks)
@@ -503,6 +507,47 @@ class Oracle:
             share = (together & (label[:, None] == label[None, :])).sum(1) / together.sum(1)
             entropies.append(-np.log(share).mean())
         return -np.mean(entropies)
+
+    # AZ-NAS.
+
+    @functools.cached_property
+    def trunk(self) -> list[Var]:
+        """The outputs of layers, of the weights and the pictures that are drawn."""
+        params, image = self.drawn
+        return self.walk(image, params=params).walk.layers
+
+    def _entropies(self):
+        found = []
+        for feature in self.trunk:
+            a = feature.value.reshape(-1, feature.shape[-1])
+            s = np.linalg.svd(a - a.mean(0), compute_uv=False) ** 2
+            p = s / s.sum()
+            found.append(-(p * np.log(p + 1e-8)).sum())
+        return found
+
+    def az_expressivity(self):
+        return sum(self._entropies())
+
+    def az_progressivity(self):
+        return np.diff(self._entropies()).min()
+
+    def az_trainability(self):
+        scores = []
+        for i in range(1, len(self.trunk)):
+            before, after = self.trunk[i - 1 : i + 1]
+            r = self.signs(i, after.shape)
+            g = gradients(after, [before], r)[0]
+            if g.shape == r.shape and (g == r).all():
+                return -np.inf
+            channels, rows = r.shape[-1], r.size // r.shape[-1]
+            whole = g.reshape(rows, -1)
+            if g.shape[1:-1] != r.shape[1:-1]:  # pictures, halved
+                n, height, width = r.shape[:3]
+                split = g.reshape(n, height, g.shape[1] // height, width, g.shape[2] // width, -1)
+                whole = split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, -1)
+            s = np.linalg.norm(whole.T @ r.reshape(rows, channels) / rows, 2)
+            scores.append(2 - s - 1 / (s + 1e-6))
+        return np.mean(scores)
 
     # Response correlations.
 

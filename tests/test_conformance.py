@@ -23,7 +23,8 @@ import reverse
 from zsnas_jax import proxies, scoring
 from zsnas_jax.base import Batch
 from zsnas_jax.measure import losses
-from zsnas_jax.nn.initializers import draw_kernels, kaiming_uniform
+from zsnas_jax.measure.trunk import random_signs
+from zsnas_jax.nn.initializers import draw_kernels, kaiming_normal, kaiming_uniform
 from zsnas_jax.nn.roles import Role
 from zsnas_jax.nn.weights import survey
 
@@ -41,10 +42,12 @@ SAM = {"sam_nwot", "sam_swap"}
 NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
 MASKED = SAM | {"ncd_nwot", "ncd_swap"}
 FEATURES = {"phi", "phi_bn", "zen", "bt"}
-LAYERS = {"bndlent"}
+AZ = {"az_expressivity", "az_progressivity", "az_trainability"}
+LAYERS = {"bndlent"} | AZ
 JACOBIAN = {"jaccor", "epe", "netsens", "dyniso"}
-KERNELS = {"pnorm", "pgnorm", "snip", "grasp", "synflow", "zico", "lydyniso"}
+KERNELS = {"pnorm", "pgnorm", "snip", "grasp", "synflow", "zico", "lydyniso"} | AZ
 FISHER = {"fisher", "neg_log_fisher"}
+ATTENTION = {"az_progressivity": "proxy az_progressivity does not serve transformers, and ViT has attention"}
 NO_BATCH_NORM = {name: "has no batch norm that norm 'ln' could replace" for name in NIR}
 
 
@@ -167,7 +170,7 @@ CASES = {
         {},
         NO_BATCH_NORM
         | refuse(SAM, "Tokens has no convolution")
-        | refuse(JACOBIAN | FEATURES, r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]"),
+        | refuse(JACOBIAN | FEATURES | AZ, r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]"),
     ),
     "Normalised": Case(
         Foreign(foreign.Normalised(**MARKS), foreign.normalised),
@@ -186,6 +189,15 @@ CASES = {
         | refuse(FISHER, "Dense_0"),
     ),
 }
+
+ONE_LAYER = (
+    *("Mixer", "Conv1d", "Conv3d", "Assortment", "Grouped", "Branches", "Branches, only parameters mapped"),
+    *("Trained", "Pooled", "Own"),
+)
+NEIGHBOURS = dict.fromkeys(("az_progressivity", "az_trainability"), "compares layer outputs with those before them")
+CASES |= {name: CASES[name]._replace(refused={**CASES[name].refused, **NEIGHBOURS}) for name in ONE_LAYER}
+VITS = [name for name in CASES if name.startswith("ViT")]
+CASES |= {name: CASES[name]._replace(refused={**NEIGHBOURS, **ATTENTION, **CASES[name].refused}) for name in VITS}
 
 
 def score(case, chosen, *, label=None, **options):
@@ -207,10 +219,26 @@ def oracle_of(case, *, label=None, loss=oracle.cross_entropy, with_masks=False):
     noise = [jax.random.normal(key, image.shape) for key in jax.random.split(jax.random.fold_in(KEY, 1))]
     noise = tuple(np.asarray(n, np.float64) for n in noise)
     label = own_label if label is None else label
+    drawn = redrawn(case, variables), np.float64(jax.random.normal(jax.random.fold_in(KEY, 6), image.shape))
+    signs = lambda i, shape: np.float64(random_signs(jax.random.fold_in(KEY, 4))(i, shape))
     masks = sam_masks(case, variables, image) if with_masks else None
-    return oracle.Oracle(
-        case.foreign.twin, foreign.flat(variables), np.float64(image), label, loss, noise=noise, masks=masks
-    )
+    own = {"noise": noise, "masks": masks, "drawn": drawn, "signs": signs}
+    return oracle.Oracle(case.foreign.twin, foreign.flat(variables), np.float64(image), label, loss, **own)
+
+
+def redrawn(case, variables):
+    """The parameters of proxies that draw their own, where anyone knows which are kernels; else None."""
+    module, image = case.foreign.module, case.foreign.draw()[1]
+    call = lambda params: module.apply({**variables, "params": params}, image, mutable=True, rngs={"dropout": KEY},
+                                       **case.foreign.keywords)  # fmt: skip
+    try:
+        weights = survey("a module", variables["params"], call, case.options.get("roles"))
+    except ValueError:
+        return None
+    kernels = draw_kernels(jax.random.fold_in(KEY, 5), variables["params"], weights, kaiming_normal)
+    constants = {Role.BIAS: 0.0, Role.SHIFT: 0.0, Role.SCALE: 1.0}
+    whole = lambda path, leaf: np.full(leaf.shape, constants.get(weights[path].role, leaf))
+    return {path: whole(path, leaf) for path, leaf in foreign.flat({"params": kernels}).items()}
 
 
 def sam_masks(case, variables, image, rate=0.95):

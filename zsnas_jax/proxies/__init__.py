@@ -17,6 +17,7 @@ from zsnas_jax.proxies.activation import (
     swap_regularized,
     with_options,
 )
+from zsnas_jax.proxies.aznas import az_expressivity, az_progressivity, az_trainability
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
@@ -31,6 +32,9 @@ __all__ = [
     "WEIGHTINGS",
     "acor",
     "autoprox",
+    "az_expressivity",
+    "az_progressivity",
+    "az_trainability",
     "bndlent",
     "bt",
     "dss",
@@ -78,10 +82,11 @@ __all__ = [
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The names, or every one where they are "all", but for proxies of one kind of networks alone."""
+    """The names, or every one where they are "all", but for costly proxies, and those of one kind of networks alone."""
     if list(names) != ["all"]:
         return list(names)
-    return [name for name, make in PROXIES.items() if not make().only_for]
+    made = {name: make() for name, make in PROXIES.items()}
+    return [name for name, proxy in made.items() if not proxy.only_for and not proxy.is_costly]
 
 
 def make_proxies(

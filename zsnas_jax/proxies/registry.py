@@ -4,7 +4,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from zsnas_jax.base import Proxy
-from zsnas_jax.proxies import activation, experimental, function_space, jacobian, response, saliency, size, transformer
+from zsnas_jax.proxies import (
+    activation,
+    aznas,
+    experimental,
+    function_space,
+    jacobian,
+    response,
+    saliency,
+    size,
+    transformer,
+)
 
 FACTORIES = (
     *(saliency.pnorm, saliency.pgnorm, saliency.snip, saliency.grasp),
@@ -14,6 +24,7 @@ FACTORIES = (
     *(activation.sam_nwot, activation.sam_swap, activation.nir_nwot, activation.nir_swap),
     *(activation.ncd_nwot, activation.ncd_swap),
     *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
+    *(aznas.az_expressivity, aznas.az_progressivity, aznas.az_trainability),
     *(transformer.dss, transformer.autoprox),
     *(size.params, size.flops, size.num_sites),
     *(response.acor, response.gcor, response.rcor, response.wrcor),
