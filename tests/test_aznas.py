@@ -35,7 +35,7 @@ def golden_signs(seed, shapes):
 
 def scores_of(network, names, signs):
     chosen = [proxies.PROXIES[name](**OWN) for name in names]
-    draw = lambda number, shape: signs[shape][number]
+    draw = lambda number, shape: jnp.asarray(signs[shape])[number]
     measured = measure(network, *asked_for(chosen), draw_signs=draw)
     return jnp.stack([proxy.score(measurements_for(proxy, measured)) for proxy in chosen])
 

@@ -20,12 +20,15 @@ from zsnas_jax.proxies.activation import (
 from zsnas_jax.proxies.aznas import az_expressivity, az_progressivity, az_trainability
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
+from zsnas_jax.proxies.gradsign import gradsign
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
 from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
-from zsnas_jax.proxies.size import flops, num_sites, params
+from zsnas_jax.proxies.size import flops, num_sites, num_tensors, params
+from zsnas_jax.proxies.tenas import ntk_cond, regions
 from zsnas_jax.proxies.transformer import autoprox, dss
+from zsnas_jax.proxies.vkdnw import vkdnw, vkdnw_entropy
 
 __all__ = [
     "PROXIES",
@@ -47,6 +50,7 @@ __all__ = [
     "gcor_first",
     "gcor_first2",
     "gcor_first5",
+    "gradsign",
     "grasp",
     "jaccor",
     "labels",
@@ -60,13 +64,16 @@ __all__ = [
     "netsens",
     "nir_nwot",
     "nir_swap",
+    "ntk_cond",
     "num_sites",
+    "num_tensors",
     "params",
     "pgnorm",
     "phi",
     "phi_bn",
     "pnorm",
     "rcor",
+    "regions",
     "response_correlation",
     "sam_nwot",
     "sam_swap",
@@ -74,6 +81,8 @@ __all__ = [
     "swap",
     "swap_regularized",
     "synflow",
+    "vkdnw",
+    "vkdnw_entropy",
     "with_options",
     "wrcor",
     "zen",

@@ -9,11 +9,14 @@ from zsnas_jax.proxies import (
     aznas,
     experimental,
     function_space,
+    gradsign,
     jacobian,
     response,
     saliency,
     size,
+    tenas,
     transformer,
+    vkdnw,
 )
 
 FACTORIES = (
@@ -25,8 +28,9 @@ FACTORIES = (
     *(activation.ncd_nwot, activation.ncd_swap),
     *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
     *(aznas.az_expressivity, aznas.az_progressivity, aznas.az_trainability),
+    *(gradsign.gradsign, vkdnw.vkdnw, vkdnw.vkdnw_entropy, tenas.ntk_cond, tenas.regions),
     *(transformer.dss, transformer.autoprox),
-    *(size.params, size.flops, size.num_sites),
+    *(size.params, size.flops, size.num_sites, size.num_tensors),
     *(response.acor, response.gcor, response.rcor, response.wrcor),
     *(experimental.gcor_first2, experimental.gcor_first5, experimental.log_params, experimental.neg_log_fisher),
 )
