@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from zsnas_jax.base import Batch
+from zsnas_jax.measure.measurements import asked_for, measure, measurements_for
 from zsnas_jax.measure.network import Network, with_weights
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.roles import Role
@@ -127,3 +128,16 @@ def in_float64(run):
             return jax.tree.map(np.asarray, compiled[0](params, pictures, arch, *rest))
 
     return score
+
+
+def scorer(chosen):
+    """A function for `in_float64`: scores by proxies, in the dtype of the network."""
+
+    def run(params, pictures, arch):
+        network, scores = network201(params, pictures, arch), []
+        for proxy in chosen:
+            own = proxy.prepare(network) if proxy.prepare else network
+            scores.append(proxy.score(measurements_for(proxy, measure(own, *asked_for([proxy])))))
+        return jnp.stack([jnp.asarray(score, jnp.float64) for score in scores])
+
+    return run

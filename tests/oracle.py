@@ -45,12 +45,15 @@ class Walk:
         self.weight_outputs: list[WeightOutput] = []
         self.kernels: dict[Any, Callable[[np.ndarray], list[np.ndarray]]] = {}  # of a parameter: its matrices [I, O]
         self.biases: set[Any] = set()
+        self.scales: set[Any] = set()
+        self.positions: dict[Any, set[Any]] = {}  # of parameters: where lifts stacked the tensors that are used
         self.norm_inputs: list[np.ndarray] = []  # of batch norms, [features, rest]
         self.multiply_adds = 0
 
     def own(self, path, name, at=None):
         """A parameter; `at` = (axis, position) where a lift stacked it."""
         leaf = self.params[(*path, name)]
+        self.positions.setdefault((*path, name), set()).add(at)
         return leaf if at is None else leaf[_slice(at)]
 
     def site(self, x, layer):
@@ -181,6 +184,7 @@ class Walk:
     def _affine(self, x, path, axis, at):
         broad = tuple(-1 if i == axis else 1 for i in range(x.ndim))
         if (*path, "scale") in self.params:
+            self.scales.add((*path, "scale"))
             x = x * self.own(path, "scale", at).reshape(*broad)
         return x + self.own(path, "bias", at).reshape(*broad) if (*path, "bias") in self.params else x
 
@@ -507,6 +511,71 @@ class Oracle:
             share = (together & (label[:, None] == label[None, :])).sum(1) / together.sum(1)
             entropies.append(-np.log(share).mean())
         return -np.mean(entropies)
+
+    def num_tensors(self):
+        return len(self._tensors())
+
+    def _tensors(self):
+        """(path, where a lift stacked it) of every tensor."""
+        used = self.once.walk.positions
+        return [(path, at) for path in self.params for at in used.get(path, {None})]
+
+    # Gradients of single pictures.
+
+    unsure_signs = 0
+    """Of how many gradients GradSign counts a sign that is rounding."""
+
+    def gradsign(self):
+        total = 0.0
+        for n in range(len(self.image)):
+            label = _map_labels(lambda rows, n=n: rows[n : n + 1], self.label)
+            g = self.kernel_gradients(image=self.image[n : n + 1], label=label)
+            g = np.concatenate([m.ravel() for m in self.matrices(g)])
+            self.unsure_signs += int(((np.abs(g) < 1e-5 * np.abs(g).max()) & (g != 0)).sum())
+            total = total + np.sign(g)
+        return np.abs(total).sum()
+
+    def ntk_cond(self):
+        passed = self.once
+        paths = [*{path for path, _ in passed.walk.kernels}, *passed.walk.scales]
+        rows = []
+        for n in range(len(self.image)):
+            weights = np.zeros(passed.logits.shape)
+            weights[n] = 1
+            own = gradients(passed.logits, [passed.walk.params[path] for path in paths], weights)
+            rows.append(np.concatenate([g.ravel() for g in own]))
+        v = np.linalg.eigvalsh(np.array(rows) @ np.array(rows).T)
+        return -v[-1] / v[0] if v[0] > 1e-10 * v[-1] else -np.inf
+
+    def regions(self):
+        codes = [x.value.reshape(len(x), -1) > 0 for _, x in self.once.walk.sites]
+        return len({tuple(row) for row in np.concatenate(codes, 1)})
+
+    def vkdnw_entropy(self):
+        params, image = self.drawn
+        total = 0.0
+        for n in range(len(image)):
+            passed = self.walk(image[n : n + 1], params=params, norm="initial")
+            logits = passed.logits.value.ravel()
+            rows = []
+            for k in range(len(logits)):
+                seed = (np.arange(len(logits)) == k).astype(float).reshape(passed.logits.shape)
+                paths = list(params)
+                found = dict(
+                    zip(paths, gradients(passed.logits, [passed.walk.params[p] for p in paths], seed), strict=True)
+                )
+                own = lambda path, at: found[path] if at is None else found[path][_slice(at)]
+                rows.append([own(path, at).ravel()[0] for path, at in self._tensors()])
+            s = np.exp(logits - logits.max())
+            s = 0.95 * s / s.sum() + 0.05 / len(s)
+            rows = np.array(rows)
+            total = total + rows.T @ (np.diag(s) - np.outer(s, s)) @ rows
+        q = np.quantile(np.linalg.svd(total / len(image), compute_uv=False), np.linspace(0.1, 0.9, 9))
+        t = q / (q.sum() + 1e-10)
+        return -(t * np.log(t + 1e-10)).sum()
+
+    def vkdnw(self):
+        return self.num_tensors() + self.vkdnw_entropy()
 
     # AZ-NAS.
 

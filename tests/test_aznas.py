@@ -1,7 +1,5 @@
 """AZ-NAS: golden values, both kinds of networks, what is redrawn. Its formulas in numpy stand in test_conformance."""
 
-import functools
-
 import flax.linen as nn
 import golden
 import jax
@@ -19,7 +17,6 @@ from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.nn.probes import LayerOutput
 from zsnas_jax.proxies import aznas
 from zsnas_jax.proxies.weights import redrawn
-from zsnas_jax.search_spaces.nasbench201.network import is_active
 
 NAMES = ("az_expressivity", "az_progressivity", "az_trainability")
 OWN = {"weights": "own", "pictures": "own"}
@@ -70,35 +67,14 @@ def test_golden_values_of_autoformer(number, road):
 
 
 BATCH = tiny.batch(batch_size=4)
-CELL = (3, 0, 2, 1, 4, 3)
-
-
-@functools.cache
-def program(arch):
-    """Scores of the tiny network; None: its operations are chosen at run time."""
-
-    def run(params, arch, initializer):
-        active = (lambda path: is_active(arch)(path, ())) if isinstance(arch, jax.Array) else lambda path: True
-        network = tiny.scored(tiny.network(), {"params": params}, BATCH, arch, is_active=active)
-        network = network._replace(initializer=INITIALIZERS[initializer])
-        return scoring.score_network(network, proxies.make_proxies(NAMES))
-
-    if arch is None:
-        return jax.jit(run, static_argnums=2)
-    return jax.jit(lambda params, initializer: run(params, arch, initializer), static_argnums=1)
 
 
 def test_a_static_network_scores_as_the_dispatched_one():
-    params = tiny.draw_params(jax.random.key(0))
-    dispatched = program(None)(params, jnp.array(CELL), "kaiming_uniform")
-    static = program(CELL)(tiny.select_params(params, CELL), "kaiming_uniform")
-    assert np.isfinite(static).all()
-    np.testing.assert_allclose(dispatched, static, rtol=1e-4, atol=1e-5)
+    tiny.compare_kinds(NAMES)
 
 
 def test_a_cell_without_a_path_has_no_spectrum_but_a_trainability():
-    params = tiny.draw_params(jax.random.key(0))
-    scores = program(None)(params, jnp.zeros(6, jnp.int32), "kaiming_uniform")
+    scores = tiny.dispatched_scores(NAMES, (0,) * 6)
     assert (scores[:2] == -np.inf).all()
     np.testing.assert_allclose(scores[2], 2 - 1e6, rtol=1e-5)  # all between the outputs of two cells
 
@@ -107,7 +83,7 @@ def test_a_cell_without_a_path_has_no_spectrum_but_a_trainability():
 def test_redrawn_kernels_are_normal(name):
     params = tiny.draw_params(jax.random.key(0), INITIALIZERS[name or "kaiming_uniform"])
     params = jax.tree.map(lambda leaf: leaf + (leaf.ndim < 3), params)  # norms and biases are set back
-    network = tiny.scored(tiny.network(), {"params": params}, BATCH, jnp.array(CELL))
+    network = tiny.scored(tiny.network(), {"params": params}, BATCH, jnp.array(tiny.CELL))
     own = redrawn(network._replace(initializer=INITIALIZERS.get(name)), "a test").params
     kernel = np.asarray(own["stage0"]["edge0"]["conv_3x3"]["kernel"]) / (2 / 36) ** 0.5
     np.testing.assert_allclose([kernel.mean(), kernel.std(), (kernel**4).mean()], [0, 1, 3], atol=0.6)

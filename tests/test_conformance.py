@@ -30,14 +30,18 @@ from zsnas_jax.nn.weights import survey
 
 KEY = jax.random.key(7)
 NAMES = tuple(proxies.expand(["all"]))
+COSTLY = tuple(name for name, make in proxies.PROXIES.items() if make().is_costly and not make().only_for)
+EVERY = (*NAMES, *COSTLY)
 LOG_DETERMINANTS = {name for name in NAMES if name.endswith(("cor", "nwot")) or name.startswith("gcor")} - {"jaccor"}
 LOG_DETERMINANTS |= {"naswot"}
-RTOL = {"fisher": 1e-2, "grasp": 5e-3}
+RTOL = {"fisher": 1e-2, "grasp": 5e-3, "ntk_cond": 1e-2}
 # GraSP's terms are of order 1, and cancel where a norm makes the scale of a layer irrelevant.
 ATOL = {"grasp": 1e-6, "neg_log_fisher": 1e-2, **dict.fromkeys(LOG_DETERMINANTS, 0.05)}
+ATOL |= {"vkdnw_entropy": 0.02, "vkdnw": 0.02}  # small eigenvalues
 
 # Which proxies need what, by what their equations say.
 SITES = {*LOG_DETERMINANTS, "num_sites", "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
+SITES |= {"regions"}
 SAM = {"sam_nwot", "sam_swap"}
 NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
 MASKED = SAM | {"ncd_nwot", "ncd_swap"}
@@ -46,6 +50,7 @@ AZ = {"az_expressivity", "az_progressivity", "az_trainability"}
 LAYERS = {"bndlent"} | AZ
 JACOBIAN = {"jaccor", "epe", "netsens", "dyniso"}
 KERNELS = {"pnorm", "pgnorm", "snip", "grasp", "synflow", "zico", "lydyniso"} | AZ
+KERNELS |= {"gradsign", "vkdnw", "vkdnw_entropy", "ntk_cond"}
 FISHER = {"fisher", "neg_log_fisher"}
 ATTENTION = {"az_progressivity": "proxy az_progressivity does not serve transformers, and ViT has attention"}
 NO_BATCH_NORM = {name: "has no batch norm that norm 'ln' could replace" for name in NIR}
@@ -170,7 +175,10 @@ CASES = {
         {},
         NO_BATCH_NORM
         | refuse(SAM, "Tokens has no convolution")
-        | refuse(JACOBIAN | FEATURES | AZ, r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]"),
+        | refuse(
+            JACOBIAN | FEATURES | AZ | {"vkdnw", "vkdnw_entropy"},
+            r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]",
+        ),
     ),
     "Normalised": Case(
         Foreign(foreign.Normalised(**MARKS), foreign.normalised),
@@ -268,12 +276,12 @@ def sam_masks(case, variables, image, rate=0.95):
     return masks
 
 
-def check(names, found, expected):
+def check(names, found, expected, unsure_signs=0):
     """Every value by its proxy's tolerance; a table of what is wrong."""
-    wrong = []
+    wrong, atol = [], {**ATOL, "gradsign": 2 * unsure_signs}
     for name, value, right in zip(names, found, expected, strict=True):
         own = name.split()[0]
-        if value != right and not abs(value - right) <= max(ATOL.get(own, 0.0), RTOL.get(own, 1e-3) * abs(right)):
+        if value != right and not abs(value - right) <= max(atol.get(own, 0.0), RTOL.get(own, 1e-3) * abs(right)):
             wrong.append(f"{name}: {value:.6g} for {right:.6g}")
     assert not wrong, "\n" + "\n".join(wrong)
 
@@ -300,7 +308,7 @@ def check_case(name, names):
         chosen.append(proxies.wrcor(weighting=weighting))
         names.append(f"wrcor {weighting}")
         expected.append(truth.wrcor(weighting))
-    check(names, score(case, chosen), expected)
+    check(names, score(case, chosen), expected, truth.unsure_signs)
 
 
 @pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.quick])
@@ -312,7 +320,7 @@ def test_proxies_are_the_oracles(name):
 # The masks of a transformed convolution are not seen from outside, where the oracle takes them.
 @pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.quick != NAMES and n != "Normalised"])
 def test_every_proxy_is_the_oracles(name):
-    check_case(name, NAMES)
+    check_case(name, EVERY)
 
 
 def check_refusals(name, names):

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from zsnas_jax import linalg
 from zsnas_jax.base import Proxy
@@ -38,15 +39,16 @@ def logit_rows(network: Network, num_tensors: int) -> tuple[jax.Array, jax.Array
     """
     tensors, flat = in_order(network), flatten_dict(network.params)
     exists = {path: present(network, path, leaf) for path, leaf in flat.items()}
-    is_there = jnp.stack([exists[path][position] for path, position in tensors])
+    starts = dict(zip(exists, np.cumsum([0, *map(len, exists.values())]), strict=False))
+    order = np.array([starts[path] + position for path, position in tensors])
+    is_there = jnp.concatenate(list(exists.values()))[order]
     chosen = is_there & (jnp.cumsum(is_there) <= num_tensors)
     columns = jnp.argsort(~chosen, stable=True)[:num_tensors]
 
     def firsts(gradients: Any) -> jax.Array:
         leaves = flatten_dict(gradients)
-        first = {path: network.weights[path].by_position(leaf).reshape(len(exists[path]), -1)[:, 0]
-                 for path, leaf in leaves.items()}  # fmt: skip
-        return jnp.stack([first[path][position] for path, position in tensors])[columns]
+        of = lambda path: network.weights[path].by_position(leaves[path]).reshape(len(exists[path]), -1)[:, 0]
+        return jnp.concatenate([of(path) for path in exists])[order][columns]
 
     def of_picture(image: jax.Array) -> tuple[jax.Array, jax.Array]:
         run = lambda params: forward(network, image[None], params=params).logits.ravel()
