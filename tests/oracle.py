@@ -240,6 +240,8 @@ class Oracle:
         noise: two arrays like `image`, standard normal.
         masks: as in `Walk`, of SAM.
         drawn: (params, image) in the place of the network's, for proxies that draw their own.
+        drawn_image: the second of these.
+        picture: one picture of noise, of another size.
         signs: (i, shape) to +1 and -1 of that shape, of AZ-NAS.
     """
 
@@ -251,6 +253,8 @@ class Oracle:
     noise: tuple[np.ndarray, np.ndarray] | None = None
     masks: Any = None
     drawn: Any = None
+    drawn_image: Any = None
+    picture: Any = None
     signs: Any = None
 
     def walk(self, image=None, *, params=None, norm="bn", masks=None) -> Passed:
@@ -576,6 +580,50 @@ class Oracle:
 
     def vkdnw(self):
         return self.num_tensors() + self.vkdnw_entropy()
+
+    # Outputs of layers.
+
+    def _smallest_eigenvalues(self, num_channels):
+        walk = self.walk(self.picture).walk
+        for _, x in walk.sites:
+            rows = np.maximum(x.value[0], 0).reshape(-1, x.shape[-1]).T
+            few = rows[: num_channels or len(rows)]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                matrix = np.atleast_2d(np.corrcoef(few))
+            yield len(rows) / len(few), np.linalg.eigvalsh(np.nan_to_num(matrix)).min()
+
+    def meco(self):
+        return sum(smallest for _, smallest in self._smallest_eigenvalues(None))
+
+    def meco_opt(self):
+        return sum(share * smallest for share, smallest in self._smallest_eigenvalues(8))
+
+    def intrain(self):
+        passed = self.walk(self.drawn_image)
+        gamma = 0.0
+        for _, x in passed.walk.sites:
+            a = np.maximum(x.value, 0).reshape(-1, x.shape[-1])
+            s = np.cov(a.T, bias=True).reshape(a.shape[1], -1) + 1e-10 * np.eye(a.shape[1])
+            gamma += np.log(np.trace(s) ** 2 / np.trace(s @ s)) if a.any() else 0.0
+        loss = self.loss(passed.logits, self.label)
+        found = dict(zip(self.params, gradients(loss, [passed.walk.params[p] for p in self.params]), strict=True))
+        own = lambda path, at: found[path] if at is None else found[path][_slice(at)]
+        tensors = [own(*tensor) for tensor in self._tensors()]
+        o = sum(min(1.0, g.std() / (np.abs(g).max() + 1e-10)) for g in tensors)
+        return gamma * (1 + o) / np.log(len(passed.walk.sites) + 1)
+
+    def lswag(self):
+        batches = []
+        for half in np.split(np.arange(len(self.image)), 2):
+            label = _map_labels(lambda rows, half=half: rows[half], self.label)
+            batches.append(self.matrices(self.kernel_gradients(image=self.image[half], label=label)))
+        total = 0.0
+        for pair in zip(*batches, strict=True):
+            deviation = np.abs(np.stack(pair)).std(0)
+            if (deviation > 0).any():
+                total += np.log((1 / deviation[deviation > 0]).sum())
+        codes = [x.value.reshape(len(x), -1) > 0 for _, x in self.once.walk.sites]
+        return total * sum(len({tuple(neuron) for neuron in neurons.T}) for neurons in codes)
 
     # AZ-NAS.
 

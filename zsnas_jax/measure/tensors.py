@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zsnas_jax.base import Path
 from zsnas_jax.measure.network import Network, forward
@@ -29,15 +30,16 @@ class Tensor(NamedTuple):
 def present(network: Network, path: Path, array: jax.Array) -> jax.Array:
     """Which of the tensors that lifts stack in one array the architecture has, bool[P]."""
     weight, active = network.weights[path], network.is_active(path)
-    if not jnp.ndim(active):
-        return jnp.broadcast_to(jnp.asarray(active, bool), (_num_positions(weight, array),))
+    if not np.ndim(active):
+        xp: Any = jnp if isinstance(active, jax.Array) else np  # chained networks have all, and compile nothing
+        return xp.broadcast_to(xp.asarray(active, bool), (_num_positions(weight, array),))
     return weight.by_position(jnp.broadcast_to(active, array.shape)).reshape(-1, math.prod(weight.shape)).any(1)
 
 
 def count(network: Network) -> jax.Array:
     """How many tensors the architecture has, float[]."""
     flat = flatten_dict(network.params)
-    return sum(present(network, path, leaf).sum() for path, leaf in flat.items()).astype(jnp.float32)  # type: ignore[union-attr]
+    return jnp.float32(sum(present(network, path, leaf).sum() for path, leaf in flat.items()))
 
 
 def num_entries(network: Network, path: Path, array: jax.Array) -> Any:

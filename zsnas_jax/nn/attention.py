@@ -235,6 +235,11 @@ def _gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def _softmax_of_keys(logits: jax.Array) -> jax.Array:
+    """Of float[N, T, T, H], a row of keys for each query."""
+    return jax.nn.softmax(logits, axis=2)
+
+
 class Sizes(NamedTuple):
     """The largest sizes of a space's blocks: width, heads, hidden units."""
 
@@ -374,7 +379,7 @@ class EncoderBlock(Block):
 
     def _look(self, x: jax.Array, sizes: Any, place: Any, own: Own | None) -> jax.Array:
         """What enters a response site, of which the first sizes[place] of the last axis are no padding."""
-        site = Site(name="site")
+        site = Site(activation=_softmax_of_keys if self.attention_sites else _gelu, name="site")
         if own is None:
             return site(x)
         for i, size in enumerate(sizes):

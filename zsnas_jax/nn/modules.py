@@ -159,7 +159,12 @@ class Block(nn.Module, kw_only=True):
     @nn.nowrap
     def activate(self, x: jax.Array, name: str = "site") -> jax.Array:
         """The activation of what enters a response site of this block."""
-        return self.options.activate(Site(name=name)(x))
+        return self.activation(Site(activation=self.activation, name=name)(x))
+
+    @nn.nowrap
+    def activation(self, x: jax.Array) -> jax.Array:
+        """The activation of this block."""
+        return self.options.activate(x)
 
 
 class Activate(Block):

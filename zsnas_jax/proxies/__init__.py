@@ -21,7 +21,10 @@ from zsnas_jax.proxies.aznas import az_expressivity, az_progressivity, az_traina
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
 from zsnas_jax.proxies.gradsign import gradsign
+from zsnas_jax.proxies.intrain import intrain
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
+from zsnas_jax.proxies.lswag import lswag
+from zsnas_jax.proxies.meco import meco, meco_opt
 from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
@@ -29,6 +32,7 @@ from zsnas_jax.proxies.size import flops, num_sites, num_tensors, params
 from zsnas_jax.proxies.tenas import ntk_cond, regions
 from zsnas_jax.proxies.transformer import autoprox, dss
 from zsnas_jax.proxies.vkdnw import vkdnw, vkdnw_entropy
+from zsnas_jax.proxies.wpca import w_pca
 
 __all__ = [
     "PROXIES",
@@ -52,11 +56,15 @@ __all__ = [
     "gcor_first5",
     "gradsign",
     "grasp",
+    "intrain",
     "jaccor",
     "labels",
     "log_params",
+    "lswag",
     "lydyniso",
     "make_proxies",
+    "meco",
+    "meco_opt",
     "naswot",
     "ncd_nwot",
     "ncd_swap",
@@ -83,6 +91,7 @@ __all__ = [
     "synflow",
     "vkdnw",
     "vkdnw_entropy",
+    "w_pca",
     "with_options",
     "wrcor",
     "zen",

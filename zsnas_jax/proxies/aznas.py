@@ -109,7 +109,7 @@ def _to_depth(g: jax.Array, like: jax.Array) -> jax.Array:
     before, after = g.shape[1:-1], like.shape[1:-1]
     if before == after:
         return g
-    if len(before) != len(after) or any(b < a for b, a in zip(before, after, strict=True)) or len(before) < 2:
+    if len(before) != len(after) or len(before) < 2 or any(b < a for b, a in zip(before, after, strict=True)):
         raise ValueError(
             f"proxy az_trainability: a feature map {list(like.shape)} follows one of {list(g.shape)}, whose positions "
             "do not lie on its own"
@@ -134,6 +134,8 @@ def isometry(arriving: jax.Array, leaving: jax.Array) -> jax.Array:
         leaving: g_out, float[N, ..., C_out].
     """
     same = (arriving == leaving).all() if arriving.shape == leaving.shape else jnp.bool_(False)
+    if arriving[0, ..., 0].size < leaving[0, ..., 0].size:
+        arriving, leaving = leaving, arriving  # M of a map that grows is that of one that shrinks, transposed
     rows = leaving.reshape(-1, leaving.shape[-1])
     g = _to_depth(arriving, leaving).reshape(len(rows), -1)
     m = jnp.matmul(g.T, rows, precision=lax.Precision.HIGHEST) / len(rows)
@@ -157,7 +159,8 @@ def az_trainability(*, weights: Weights = "normal", pictures: Pictures = "noise"
     those that lie on one of F_i become its channels; s_i is the largest singular value of the mean over samples and
     positions of g_in g_out^T. t_i is 0 at s_i = 1, else negative; -inf where g_in = g_out, a block that passes its
     input through by a single path. One forward and one backward pass: at each feature map the way back ends, and begins
-    anew with g_out. No labels.
+    anew with g_out. No labels. Our own is that of a decoder's layers, where F_i has more pixels, those of g_out become
+    channels.
 
     Args:
         weights: see `Weights`.

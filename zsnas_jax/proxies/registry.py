@@ -10,13 +10,17 @@ from zsnas_jax.proxies import (
     experimental,
     function_space,
     gradsign,
+    intrain,
     jacobian,
+    lswag,
+    meco,
     response,
     saliency,
     size,
     tenas,
     transformer,
     vkdnw,
+    wpca,
 )
 
 FACTORIES = (
@@ -29,7 +33,8 @@ FACTORIES = (
     *(function_space.phi, function_space.phi_bn, function_space.zen, function_space.bt, function_space.bndlent),
     *(aznas.az_expressivity, aznas.az_progressivity, aznas.az_trainability),
     *(gradsign.gradsign, vkdnw.vkdnw, vkdnw.vkdnw_entropy, tenas.ntk_cond, tenas.regions),
-    *(transformer.dss, transformer.autoprox),
+    *(meco.meco, meco.meco_opt, intrain.intrain, lswag.lswag),
+    *(transformer.dss, transformer.autoprox, wpca.w_pca),
     *(size.params, size.flops, size.num_sites, size.num_tensors),
     *(response.acor, response.gcor, response.rcor, response.wrcor),
     *(experimental.gcor_first2, experimental.gcor_first5, experimental.log_params, experimental.neg_log_fisher),

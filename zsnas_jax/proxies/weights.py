@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 import dataclasses
 from typing import Any, NamedTuple
 
+from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Batch
-from zsnas_jax.measure.network import Network, need_real_pictures
+from zsnas_jax.measure.network import Network, forward, need_real_pictures
 from zsnas_jax.nn.initializers import draw_kernels, kaiming_normal
 from zsnas_jax.nn.roles import Role
 from zsnas_jax.nn.weights import kernels_of
@@ -91,6 +92,7 @@ class Drawn:
         norm: what stands in the place of batch norm, a name in `zsnas_jax.nn.options.NORMS`; None: what the run says.
         image_size: of noise, pixels along both sides, where it is not the batch's.
         num_pictures: of noise, where it is not the batch's.
+        refuses_attention: the name of the proxy that does not serve networks with attention; empty: that serves them.
     """
 
     weights: str = "normal"
@@ -98,13 +100,17 @@ class Drawn:
     norm: str | None = None
     image_size: int | None = None
     num_pictures: int | None = None
+    refuses_attention: str = ""
 
     def __call__(self, network: Network) -> Network:
         """The network that is measured.
 
         Raises:
-            ValueError: if noise is asked for in the place of pictures that are no floats.
+            ValueError: if noise is asked for in the place of pictures that are no floats, a module takes no pictures of
+                its size, or has attention that is not served.
         """
+        if self.refuses_attention:
+            refuse_transformers(network, self.refuses_attention, "tokens have more channels than places")
         asker = "a proxy with weights='normal'"
         network = redrawn(network, asker) if self.weights == "normal" else network
         if self.norm:
@@ -116,7 +122,19 @@ class Drawn:
         side = image.shape[1:-1] if self.image_size is None else (self.image_size,) * (image.ndim - 2)
         shape = (self.num_pictures or len(image), *side, image.shape[-1])
         noise = jax.random.normal(jax.random.fold_in(network.key, 6), shape, image.dtype)
-        return network._replace(batch=Batch(noise, label if self.num_pictures is None else None))
+        network = network._replace(batch=Batch(noise, label if self.num_pictures is None else None))
+        if self.image_size and network.initializer is None:  # a module of which nobody says what it takes
+            _check_size(network, self.image_size)
+        return network
+
+
+def _check_size(network: Network, image_size: int) -> None:
+    try:
+        jax.eval_shape(lambda: forward(network, network.batch.image).logits)
+    except (FlaxError, TypeError) as error:
+        raise ValueError(
+            f"a proxy with pictures of {image_size} pixels: {network.name} does not take them ({type(error).__name__})"
+        ) from error
 
 
 def check_drawn(name: str, weights: str, pictures: str) -> None:
