@@ -114,30 +114,54 @@ def network201(params, pictures, arch):
     return with_weights(network)
 
 
-def in_float64(run):
-    """A function of (params, batch, arch, ...) compiled in float64: it takes a golden cell, a batch and the rest."""
-    compiled = []
+def compiled(run, dtype=np.float64):
+    """A function of (params, batch, arch, ...) compiled once: it takes a golden cell, a batch and the rest.
+
+    XLA's convolutions of float64 are slow on a CPU: what takes many passes is held to float64 in `FEW` cells alone.
+    """
+    programs = []
 
     def score(cell, pictures, *rest):
-        with jax.enable_x64(True):
-            double = lambda leaf: np.asarray(leaf, np.float64)
-            params = jax.tree.map(double, nasbench201_params(cell["seed"]))
-            pictures = Batch(double(pictures.image), np.asarray(pictures.label))
-            compiled.append(compiled[0] if compiled else jax.jit(run))
+        with jax.enable_x64(dtype == np.float64):
+            own = lambda leaf: np.asarray(leaf, dtype)
+            params = jax.tree.map(own, nasbench201_params(cell["seed"]))
+            pictures = Batch(own(pictures.image), np.asarray(pictures.label))
+            programs.append(programs[0] if programs else jax.jit(run))
             arch = np.asarray(nasbench201.decode(cell["arch"]), np.int32)
-            return jax.tree.map(np.asarray, compiled[0](params, pictures, arch, *rest))
+            return jax.tree.map(np.asarray, programs[0](params, pictures, arch, *rest))
 
     return score
 
 
+FEW = (1, 3)
+"""Numbers of golden cells with few convolutions."""
+
+
+def check_costly(chosen, names, in_float32, sign=1):
+    """Whether proxies have golden values: in float64 those of `FEW` cells, in float32 of all.
+
+    Args:
+        chosen: proxies.
+        names: of their values.
+        in_float32: tolerances of the values there.
+        sign: of the values.
+    """
+    cells = more_cells()
+    for dtype, numbers, tolerances in ((np.float64, FEW, {"rtol": 1e-5}), (np.float32, range(5), in_float32)):
+        score = compiled(scorer(chosen), dtype)
+        for number in numbers:
+            expected = [sign * cells[number]["scores"][name] for name in names]
+            np.testing.assert_allclose(score(cells[number], batch(16)), expected, err_msg=str(number), **tolerances)
+
+
 def scorer(chosen):
-    """A function for `in_float64`: scores by proxies, in the dtype of the network."""
+    """A function for `compiled`: scores by proxies, in the dtype of the network."""
 
     def run(params, pictures, arch):
         network, scores = network201(params, pictures, arch), []
         for proxy in chosen:
             own = proxy.prepare(network) if proxy.prepare else network
             scores.append(proxy.score(measurements_for(proxy, measure(own, *asked_for([proxy])))))
-        return jnp.stack([jnp.asarray(score, jnp.float64) for score in scores])
+        return jnp.stack([jnp.asarray(score, pictures.image.dtype) for score in scores])
 
     return run

@@ -47,6 +47,7 @@ class Walk:
         self.biases: set[Any] = set()
         self.scales: set[Any] = set()
         self.positions: dict[Any, set[Any]] = {}  # of parameters: where lifts stacked the tensors that are used
+        self.convolutions: list[np.ndarray] = []  # their outputs
         self.norm_inputs: list[np.ndarray] = []  # of batch norms, [features, rest]
         self.multiply_adds = 0
 
@@ -122,7 +123,9 @@ class Walk:
             return convolve(x, kernel, stride, padding, groups)
 
         channels = (rank + 1, rank) if transpose_kernel else (rank, rank + 1)
-        return self.weight_layer(path, apply, (*range(rank), *channels), at=at)
+        y = self.weight_layer(path, apply, (*range(rank), *channels), at=at)
+        self.convolutions.append(y.value)
+        return y
 
     def dense(self, x, path, at=None):
         """`nn.Dense`."""
@@ -242,6 +245,7 @@ class Oracle:
         drawn: (params, image) in the place of the network's, for proxies that draw their own.
         drawn_image: the second of these.
         picture: one picture of noise, of another size.
+        curve: U of Dextr, and how many logits there are to which count.
         signs: (i, shape) to +1 and -1 of that shape, of AZ-NAS.
     """
 
@@ -255,6 +259,7 @@ class Oracle:
     drawn: Any = None
     drawn_image: Any = None
     picture: Any = None
+    curve: Any = None
     signs: Any = None
 
     def walk(self, image=None, *, params=None, norm="bn", masks=None) -> Passed:
@@ -597,6 +602,32 @@ class Oracle:
 
     def meco_opt(self):
         return sum(share * smallest for share, smallest in self._smallest_eigenvalues(8))
+
+    def near(self):
+        total, walk = 0.0, self.once.walk
+        for x in [*walk.convolutions, *(np.maximum(x.value, 0) for _, x in walk.sites)]:
+            s = np.linalg.svd(x.reshape(-1, x.shape[-1])[: x.shape[-1]], compute_uv=False)
+            p = s[s > 0] / s.sum()
+            total += np.exp(-(p * np.log(p)).sum())
+        return total
+
+    def dextr(self):
+        """The derivatives of the curve by differences."""
+        (plane, draw), first = self.curve, self.image[:1]
+        coordinates = draw(self.once.logits.value[0].size)
+        total = 0.0
+        for _, x in self.walk(first).walk.sites:
+            s = np.linalg.svd(np.maximum(x.value, 0)[0].reshape(-1, x.shape[-1]).T, compute_uv=False)
+            total += s[-1] / s[0] if s[0] > 0 else 0.0
+        at = lambda t: self.walk((plane @ [np.cos(t), np.sin(t)]).reshape(first.shape)).logits.value.ravel()[
+            coordinates
+        ]
+        step = 1e-4
+        before, here, after = at(-step), at(0.0), at(step)
+        v, w = (after - before) / (2 * step), (after - 2 * here + before) / step**2
+        kappa = np.sqrt((v @ v) * (w @ w) - (v @ w) ** 2) / (v @ v) ** 1.5
+        a, b = np.log1p(total), np.log1p(kappa)
+        return a * b / (a + b)
 
     def intrain(self):
         passed = self.walk(self.drawn_image)

@@ -215,9 +215,12 @@ def test_one_program_scores_a_network_as_it_is_built(kind):
 @pytest.mark.parametrize("sites", [False, True])
 @pytest.mark.parametrize("kind", GRIDS)
 def test_one_program_scores_a_network_as_it_is_built_by_every_proxy(kind, sites):
-    norms = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
-    names = [name for name in proxies.expand(["all"]) if name not in norms | {"bndlent"}]
-    check_roads(tiny_space(GRIDS[kind], attention_sites=sites), [*names, "dss", "autoprox"])
+    norms, of_convolutions = (
+        {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"},
+        {"az_progressivity", "meco", "meco_opt", "near"},
+    )
+    names = [name for name in proxies.expand(["all"]) if name not in norms | of_convolutions | {"bndlent"}]
+    check_roads(tiny_space(GRIDS[kind], attention_sites=sites), [*names, "dss", "autoprox", "w_pca"])
 
 
 def test_options_that_act_on_nothing_are_refused():

@@ -40,7 +40,7 @@ def scores_of(network, names, signs):
 @pytest.mark.slow
 def test_golden_values_of_nasbench201():
     run = lambda params, batch, arch, signs: scores_of(golden.network201(params, batch, arch), NAMES, signs)
-    score = golden.in_float64(run)
+    score = golden.compiled(run)
     for cell in golden.more_cells():
         found = score(cell, golden.batch(16), golden_signs(cell["seed"], SHAPES))
         np.testing.assert_allclose(found, [cell["scores"][name] for name in NAMES], rtol=1e-6)

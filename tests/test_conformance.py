@@ -34,7 +34,7 @@ COSTLY = tuple(name for name, make in proxies.PROXIES.items() if make().is_costl
 EVERY = (*NAMES, *COSTLY)
 LOG_DETERMINANTS = {name for name in NAMES if name.endswith(("cor", "nwot")) or name.startswith("gcor")} - {"jaccor"}
 LOG_DETERMINANTS |= {"naswot"}
-RTOL = {"fisher": 1e-2, "grasp": 5e-3, "ntk_cond": 1e-2, "lswag": 1e-2, "intrain": 2e-2}
+RTOL = {"fisher": 1e-2, "grasp": 5e-3, "ntk_cond": 1e-2, "lswag": 1e-2, "intrain": 2e-2, "dextr": 1e-2}
 # GraSP's terms are of order 1, and cancel where a norm makes the scale of a layer irrelevant.
 ATOL = {"grasp": 1e-6, "neg_log_fisher": 1e-2, **dict.fromkeys(LOG_DETERMINANTS, 0.05)}
 ATOL |= {"vkdnw_entropy": 0.02, "vkdnw": 0.02, "meco": 1e-3, "meco_opt": 1e-3}  # small eigenvalues
@@ -42,7 +42,7 @@ ATOL |= {"vkdnw_entropy": 0.02, "vkdnw": 0.02, "meco": 1e-3, "meco_opt": 1e-3}  
 # Which proxies need what, by what their equations say.
 SITES = {*LOG_DETERMINANTS, "num_sites", "swap", "swap_regularized", "sam_swap", "nir_swap", "ncd_swap"}
 MECO = {"meco", "meco_opt"}
-SITES |= MECO | {"regions", "intrain", "lswag"}
+SITES |= MECO | {"regions", "intrain", "lswag", "dextr", "near"}
 SAM = {"sam_nwot", "sam_swap"}
 NIR = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
 MASKED = SAM | {"ncd_nwot", "ncd_swap"}
@@ -177,7 +177,7 @@ CASES = {
         NO_BATCH_NORM
         | refuse(SAM, "Tokens has no convolution")
         | refuse(
-            JACOBIAN | FEATURES | AZ | MECO | {"vkdnw", "vkdnw_entropy", "intrain"},
+            JACOBIAN | FEATURES | AZ | MECO | {"vkdnw", "vkdnw_entropy", "intrain", "dextr"},
             r"proxy .* needs pictures of floats, the batch has int32\[8, 5\]",
         ),
     ),
@@ -234,7 +234,16 @@ def oracle_of(case, *, label=None, loss=oracle.cross_entropy, with_masks=False):
     side = (64,) * (image.ndim - 2)
     picture = np.float64(jax.random.normal(jax.random.fold_in(KEY, 6), (1, *side, image.shape[-1])))
     own = {"noise": noise, "masks": masks, "drawn": drawn, "signs": signs, "drawn_image": drawn[1], "picture": picture}
+    own["curve"] = curve(case, image) if image.dtype.kind == "f" else None
     return oracle.Oracle(case.foreign.twin, foreign.flat(variables), np.float64(image), label, loss, **own)
+
+
+def curve(case, image):
+    """(U, which logits) that Dextr draws."""
+    of_plane, of_logits = jax.random.split(jax.random.fold_in(KEY, 7))
+    plane = jnp.linalg.svd(jax.random.normal(of_plane, (image[0].size, 2)), full_matrices=False)[0]
+    draw = lambda count: np.asarray(jax.random.randint(of_logits, (10,), 0, count))
+    return np.float64(plane), draw
 
 
 def redrawn(case, variables):

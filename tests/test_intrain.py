@@ -28,7 +28,7 @@ def test_golden_values():
         values = [COUNTED.score(even), gamma, count, evenness(even)]
         return jnp.stack([*values, steadiness(steady, 2), patterns(steady), chosen[1].score(steady)])
 
-    score = golden.in_float64(run)
+    score = golden.compiled(run)
     for cell in golden.more_cells():
         expected = [cell["scores"][name] for name in names]
         # Gradients that are zero in truth, of shifts before a norm, are noise above InTrain's epsilon.

@@ -29,7 +29,7 @@ def test_golden_values():
         measured = measure(network, *asked_for(list(CHOSEN.values())))
         return jnp.stack([proxy.score(measurements_for(proxy, measured)) for proxy in CHOSEN.values()])
 
-    score = golden.in_float64(run)
+    score = golden.compiled(run)
     for cell in golden.more_cells():
         picture = np.random.default_rng([cell["seed"], 950]).standard_normal((1, 64, 64, 3)).astype(np.float32)
         expected = [cell["scores"][name] for name in CHOSEN]

@@ -18,6 +18,7 @@ from zsnas_jax.proxies.activation import (
     with_options,
 )
 from zsnas_jax.proxies.aznas import az_expressivity, az_progressivity, az_trainability
+from zsnas_jax.proxies.dextr import dextr
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
 from zsnas_jax.proxies.gradsign import gradsign
@@ -25,6 +26,7 @@ from zsnas_jax.proxies.intrain import intrain
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
 from zsnas_jax.proxies.lswag import lswag
 from zsnas_jax.proxies.meco import meco, meco_opt
+from zsnas_jax.proxies.near import near
 from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
@@ -44,6 +46,7 @@ __all__ = [
     "az_trainability",
     "bndlent",
     "bt",
+    "dextr",
     "dss",
     "dyniso",
     "epe",
@@ -68,6 +71,7 @@ __all__ = [
     "naswot",
     "ncd_nwot",
     "ncd_swap",
+    "near",
     "neg_log_fisher",
     "netsens",
     "nir_nwot",
