@@ -325,6 +325,7 @@ class Own(Marked):
 
 
 def own(walk, x):
+    walk.scales.add(("Scaled_0", "gain"))
     x = walk.weight_layer(
         ("Scaled_0",),
         lambda rows: einsum("nhwc,oc->nhwo", x, rows) * walk.params["Scaled_0", "gain"],

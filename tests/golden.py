@@ -5,12 +5,18 @@ import pathlib
 import zlib
 
 from flax.traverse_util import unflatten_dict
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zsnas_jax.base import Batch
+from zsnas_jax.measure.measurements import asked_for, measure, measurements_for
+from zsnas_jax.measure.network import Network, with_weights
+from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.roles import Role
+from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201, is_active
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -82,3 +88,80 @@ def chain_params(space, arch, entry, name_of):
         else:
             flat[path] = np.full(shape, float(weights[path].role is Role.SCALE), np.float32)
     return unflatten_dict(flat)
+
+
+def more_cells():
+    """The golden cells of NAS-Bench-201 for the further proxies."""
+    return json.loads(shared_file("golden/nasbench201_more.json").read_text())
+
+
+def network201(params, pictures, arch):
+    """A NAS-Bench-201 network under score with given weights, its operations chosen at run time."""
+    network = Network(
+        module=NASBench201(),
+        variables={"params": params},
+        batch=pictures,
+        args=(arch,),
+        key=jax.random.key(0),
+        options=LayerOptions(),
+        layer_of=NASBench201().layer_of,
+        is_active=lambda path: is_active(arch)(path, ()),
+        num_params=0,
+        num_flops=0,
+        weights={},
+        is_homogeneous=True,
+    )
+    return with_weights(network)
+
+
+def compiled(run, dtype=np.float64):
+    """A function of (params, batch, arch, ...) compiled once: it takes a golden cell, a batch and the rest.
+
+    XLA's convolutions of float64 are slow on a CPU: what takes many passes is held to float64 in `FEW` cells alone.
+    """
+    programs = []
+
+    def score(cell, pictures, *rest):
+        with jax.enable_x64(dtype == np.float64):
+            own = lambda leaf: np.asarray(leaf, dtype)
+            params = jax.tree.map(own, nasbench201_params(cell["seed"]))
+            pictures = Batch(own(pictures.image), np.asarray(pictures.label))
+            programs.append(programs[0] if programs else jax.jit(run))
+            arch = np.asarray(nasbench201.decode(cell["arch"]), np.int32)
+            return jax.tree.map(np.asarray, programs[0](params, pictures, arch, *rest))
+
+    return score
+
+
+FEW = (1, 3)
+"""Numbers of golden cells with few convolutions."""
+
+
+def check_costly(chosen, names, in_float32, sign=1):
+    """Whether proxies have golden values: in float64 those of `FEW` cells, in float32 of all.
+
+    Args:
+        chosen: proxies.
+        names: of their values.
+        in_float32: tolerances of the values there.
+        sign: of the values.
+    """
+    cells = more_cells()
+    for dtype, numbers, tolerances in ((np.float64, FEW, {"rtol": 1e-5}), (np.float32, range(5), in_float32)):
+        score = compiled(scorer(chosen), dtype)
+        for number in numbers:
+            expected = [sign * cells[number]["scores"][name] for name in names]
+            np.testing.assert_allclose(score(cells[number], batch(16)), expected, err_msg=str(number), **tolerances)
+
+
+def scorer(chosen):
+    """A function for `compiled`: scores by proxies, in the dtype of the network."""
+
+    def run(params, pictures, arch):
+        network, scores = network201(params, pictures, arch), []
+        for proxy in chosen:
+            own = proxy.prepare(network) if proxy.prepare else network
+            scores.append(proxy.score(measurements_for(proxy, measure(own, *asked_for([proxy])))))
+        return jnp.stack([jnp.asarray(score, pictures.image.dtype) for score in scores])
+
+    return run

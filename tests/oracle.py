@@ -45,12 +45,16 @@ class Walk:
         self.weight_outputs: list[WeightOutput] = []
         self.kernels: dict[Any, Callable[[np.ndarray], list[np.ndarray]]] = {}  # of a parameter: its matrices [I, O]
         self.biases: set[Any] = set()
+        self.scales: set[Any] = set()
+        self.positions: dict[Any, set[Any]] = {}  # of parameters: where lifts stacked the tensors that are used
+        self.convolutions: list[np.ndarray] = []  # their outputs
         self.norm_inputs: list[np.ndarray] = []  # of batch norms, [features, rest]
         self.multiply_adds = 0
 
     def own(self, path, name, at=None):
         """A parameter; `at` = (axis, position) where a lift stacked it."""
         leaf = self.params[(*path, name)]
+        self.positions.setdefault((*path, name), set()).add(at)
         return leaf if at is None else leaf[_slice(at)]
 
     def site(self, x, layer):
@@ -119,7 +123,9 @@ class Walk:
             return convolve(x, kernel, stride, padding, groups)
 
         channels = (rank + 1, rank) if transpose_kernel else (rank, rank + 1)
-        return self.weight_layer(path, apply, (*range(rank), *channels), at=at)
+        y = self.weight_layer(path, apply, (*range(rank), *channels), at=at)
+        self.convolutions.append(y.value)
+        return y
 
     def dense(self, x, path, at=None):
         """`nn.Dense`."""
@@ -181,6 +187,7 @@ class Walk:
     def _affine(self, x, path, axis, at):
         broad = tuple(-1 if i == axis else 1 for i in range(x.ndim))
         if (*path, "scale") in self.params:
+            self.scales.add((*path, "scale"))
             x = x * self.own(path, "scale", at).reshape(*broad)
         return x + self.own(path, "bias", at).reshape(*broad) if (*path, "bias") in self.params else x
 
@@ -235,6 +242,11 @@ class Oracle:
         loss: of this module.
         noise: two arrays like `image`, standard normal.
         masks: as in `Walk`, of SAM.
+        drawn: (params, image) in the place of the network's, for proxies that draw their own.
+        drawn_image: the second of these.
+        picture: one picture of noise, of another size.
+        curve: U of Dextr, and how many logits there are to which count.
+        signs: (i, shape) to +1 and -1 of that shape, of AZ-NAS.
     """
 
     twin: Callable[[Walk, Var], Var]
@@ -244,6 +256,11 @@ class Oracle:
     loss: Callable[[Var, Any], Var] = cross_entropy
     noise: tuple[np.ndarray, np.ndarray] | None = None
     masks: Any = None
+    drawn: Any = None
+    drawn_image: Any = None
+    picture: Any = None
+    curve: Any = None
+    signs: Any = None
 
     def walk(self, image=None, *, params=None, norm="bn", masks=None) -> Passed:
         walk = Walk(self.params if params is None else params, norm, masks)
@@ -503,6 +520,182 @@ class Oracle:
             share = (together & (label[:, None] == label[None, :])).sum(1) / together.sum(1)
             entropies.append(-np.log(share).mean())
         return -np.mean(entropies)
+
+    def num_tensors(self):
+        return len(self._tensors())
+
+    def _tensors(self):
+        """(path, where a lift stacked it) of every tensor."""
+        used = self.once.walk.positions
+        return [(path, at) for path in self.params for at in used.get(path, {None})]
+
+    # Gradients of single pictures.
+
+    unsure_signs = 0
+    """Of how many gradients GradSign counts a sign that is rounding."""
+
+    def gradsign(self):
+        total = 0.0
+        for n in range(len(self.image)):
+            label = _map_labels(lambda rows, n=n: rows[n : n + 1], self.label)
+            g = self.kernel_gradients(image=self.image[n : n + 1], label=label)
+            g = np.concatenate([m.ravel() for m in self.matrices(g)])
+            self.unsure_signs += int(((np.abs(g) < 1e-5 * np.abs(g).max()) & (g != 0)).sum())
+            total = total + np.sign(g)
+        return np.abs(total).sum()
+
+    def ntk_cond(self):
+        passed = self.once
+        paths = [*{path for path, _ in passed.walk.kernels}, *passed.walk.scales]
+        rows = []
+        for n in range(len(self.image)):
+            weights = np.zeros(passed.logits.shape)
+            weights[n] = 1
+            own = gradients(passed.logits, [passed.walk.params[path] for path in paths], weights)
+            rows.append(np.concatenate([g.ravel() for g in own]))
+        v = np.linalg.eigvalsh(np.array(rows) @ np.array(rows).T)
+        return -v[-1] / v[0] if v[0] > 1e-10 * v[-1] else -np.inf
+
+    def regions(self):
+        codes = [x.value.reshape(len(x), -1) > 0 for _, x in self.once.walk.sites]
+        return len({tuple(row) for row in np.concatenate(codes, 1)})
+
+    def vkdnw_entropy(self):
+        params, image = self.drawn
+        total = 0.0
+        for n in range(len(image)):
+            passed = self.walk(image[n : n + 1], params=params, norm="initial")
+            logits = passed.logits.value.ravel()
+            rows = []
+            for k in range(len(logits)):
+                seed = (np.arange(len(logits)) == k).astype(float).reshape(passed.logits.shape)
+                paths = list(params)
+                found = dict(
+                    zip(paths, gradients(passed.logits, [passed.walk.params[p] for p in paths], seed), strict=True)
+                )
+                own = lambda path, at: found[path] if at is None else found[path][_slice(at)]
+                rows.append([own(path, at).ravel()[0] for path, at in self._tensors()])
+            s = np.exp(logits - logits.max())
+            s = 0.95 * s / s.sum() + 0.05 / len(s)
+            rows = np.array(rows)
+            total = total + rows.T @ (np.diag(s) - np.outer(s, s)) @ rows
+        q = np.quantile(np.linalg.svd(total / len(image), compute_uv=False), np.linspace(0.1, 0.9, 9))
+        t = q / (q.sum() + 1e-10)
+        return -(t * np.log(t + 1e-10)).sum()
+
+    def vkdnw(self):
+        return self.num_tensors() + self.vkdnw_entropy()
+
+    # Outputs of layers.
+
+    def _smallest_eigenvalues(self, num_channels):
+        walk = self.walk(self.picture).walk
+        for _, x in walk.sites:
+            rows = np.maximum(x.value[0], 0).reshape(-1, x.shape[-1]).T
+            few = rows[: num_channels or len(rows)]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                matrix = np.atleast_2d(np.corrcoef(few))
+            yield len(rows) / len(few), np.linalg.eigvalsh(np.nan_to_num(matrix)).min()
+
+    def meco(self):
+        return sum(smallest for _, smallest in self._smallest_eigenvalues(None))
+
+    def meco_opt(self):
+        return sum(share * smallest for share, smallest in self._smallest_eigenvalues(8))
+
+    def near(self):
+        total, walk = 0.0, self.once.walk
+        for x in [*walk.convolutions, *(np.maximum(x.value, 0) for _, x in walk.sites)]:
+            s = np.linalg.svd(x.reshape(-1, x.shape[-1])[: x.shape[-1]], compute_uv=False)
+            p = s[s > 0] / s.sum()
+            total += np.exp(-(p * np.log(p)).sum())
+        return total
+
+    def dextr(self):
+        """The derivatives of the curve by differences."""
+        (plane, draw), first = self.curve, self.image[:1]
+        coordinates = draw(self.once.logits.value[0].size)
+        total = 0.0
+        for _, x in self.walk(first).walk.sites:
+            s = np.linalg.svd(np.maximum(x.value, 0)[0].reshape(-1, x.shape[-1]).T, compute_uv=False)
+            total += s[-1] / s[0] if s[0] > 0 else 0.0
+        at = lambda t: self.walk((plane @ [np.cos(t), np.sin(t)]).reshape(first.shape)).logits.value.ravel()[
+            coordinates
+        ]
+        step = 1e-4
+        before, here, after = at(-step), at(0.0), at(step)
+        v, w = (after - before) / (2 * step), (after - 2 * here + before) / step**2
+        kappa = np.sqrt((v @ v) * (w @ w) - (v @ w) ** 2) / (v @ v) ** 1.5
+        a, b = np.log1p(total), np.log1p(kappa)
+        return a * b / (a + b)
+
+    def intrain(self):
+        passed = self.walk(self.drawn_image)
+        gamma = 0.0
+        for _, x in passed.walk.sites:
+            a = np.maximum(x.value, 0).reshape(-1, x.shape[-1])
+            s = np.cov(a.T, bias=True).reshape(a.shape[1], -1) + 1e-10 * np.eye(a.shape[1])
+            gamma += np.log(np.trace(s) ** 2 / np.trace(s @ s)) if a.any() else 0.0
+        loss = self.loss(passed.logits, self.label)
+        found = dict(zip(self.params, gradients(loss, [passed.walk.params[p] for p in self.params]), strict=True))
+        own = lambda path, at: found[path] if at is None else found[path][_slice(at)]
+        tensors = [own(*tensor) for tensor in self._tensors()]
+        o = sum(min(1.0, g.std() / (np.abs(g).max() + 1e-10)) for g in tensors)
+        return gamma * (1 + o) / np.log(len(passed.walk.sites) + 1)
+
+    def lswag(self):
+        batches = []
+        for half in np.split(np.arange(len(self.image)), 2):
+            label = _map_labels(lambda rows, half=half: rows[half], self.label)
+            batches.append(self.matrices(self.kernel_gradients(image=self.image[half], label=label)))
+        total = 0.0
+        for pair in zip(*batches, strict=True):
+            deviation = np.abs(np.stack(pair)).std(0)
+            if (deviation > 0).any():
+                total += np.log((1 / deviation[deviation > 0]).sum())
+        codes = [x.value.reshape(len(x), -1) > 0 for _, x in self.once.walk.sites]
+        return total * sum(len({tuple(neuron) for neuron in neurons.T}) for neurons in codes)
+
+    # AZ-NAS.
+
+    @functools.cached_property
+    def trunk(self) -> list[Var]:
+        """The outputs of layers, of the weights and the pictures that are drawn."""
+        params, image = self.drawn
+        return self.walk(image, params=params).walk.layers
+
+    def _entropies(self):
+        found = []
+        for feature in self.trunk:
+            a = feature.value.reshape(-1, feature.shape[-1])
+            s = np.linalg.svd(a - a.mean(0), compute_uv=False) ** 2
+            p = s / s.sum()
+            found.append(-(p * np.log(p + 1e-8)).sum())
+        return found
+
+    def az_expressivity(self):
+        return sum(self._entropies())
+
+    def az_progressivity(self):
+        return np.diff(self._entropies()).min()
+
+    def az_trainability(self):
+        scores = []
+        for i in range(1, len(self.trunk)):
+            before, after = self.trunk[i - 1 : i + 1]
+            r = self.signs(i, after.shape)
+            g = gradients(after, [before], r)[0]
+            if g.shape == r.shape and (g == r).all():
+                return -np.inf
+            channels, rows = r.shape[-1], r.size // r.shape[-1]
+            whole = g.reshape(rows, -1)
+            if g.shape[1:-1] != r.shape[1:-1]:  # pictures, halved
+                n, height, width = r.shape[:3]
+                split = g.reshape(n, height, g.shape[1] // height, width, g.shape[2] // width, -1)
+                whole = split.transpose(0, 1, 3, 2, 4, 5).reshape(rows, -1)
+            s = np.linalg.norm(whole.T @ r.reshape(rows, channels) / rows, 2)
+            scores.append(2 - s - 1 / (s + 1e-6))
+        return np.mean(scores)
 
     # Response correlations.
 

@@ -216,9 +216,12 @@ def test_one_program_scores_a_network_as_it_is_built(kind):
 @pytest.mark.parametrize("sites", [False, True])
 @pytest.mark.parametrize("kind", GRIDS)
 def test_one_program_scores_a_network_as_it_is_built_by_every_proxy(kind, sites):
-    norms = {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"}
-    names = [name for name in proxies.expand(["all"]) if name not in norms | {"bndlent"}]
-    check_roads(tiny_space(GRIDS[kind], attention_sites=sites), [*names, "dss", "autoprox"])
+    norms, of_convolutions = (
+        {"nir_nwot", "nir_swap", "ncd_nwot", "ncd_swap"},
+        {"az_progressivity", "meco", "meco_opt", "near"},
+    )
+    names = [name for name in proxies.expand(["all"]) if name not in norms | of_convolutions | {"bndlent"}]
+    check_roads(tiny_space(GRIDS[kind], attention_sites=sites), [*names, "dss", "autoprox", "w_pca"])
 
 
 def test_options_that_act_on_nothing_are_refused():
@@ -295,7 +298,8 @@ LOG_DETERMINANTS = {"acor", "gcor", "rcor", "wrcor", "naswot"}
 THROUGH = {"synflow": np.exp, "wrcor": lambda score: score - 8 * np.log(2)}  # 2^l, l from 0 there
 
 
-def check_golden(number, names, road):
+def golden_network(number, road):
+    """A golden network under score, built alone or as one of all."""
     entry = entries()[number]
     space = autoformer.space("autoformer_t", input_size=64)
     plan = Plan(entry["embed_dim"], tuple(entry["num_heads"]), tuple(map(float, entry["mlp_ratio"])))
@@ -311,27 +315,26 @@ def check_golden(number, names, road):
         params, args = padded(flat, TINY.num_blocks, full), (jnp.asarray(arch),)
         sizes, has = {path: leaf.shape for path, leaf in flatten_dict(full).items()}, space.is_active(jnp.asarray(arch))
         active = lambda path: has(path, sizes[path])
-    weights = survey(args[0])
+    return Network(
+        module=module,
+        variables={"params": params},
+        batch=Batch(jnp.asarray(image), jnp.arange(8)),
+        args=args,
+        key=jax.random.key(0),
+        options=LayerOptions(),
+        layer_of=space.layer_of,
+        is_active=active,
+        num_params=space.num_params(arch, 10),
+        num_flops=space.num_flops(arch, 10, 64),
+        weights=survey(args[0]),
+    )
+
+
+def check_golden(number, names, road):
+    entry, network = entries()[number], golden_network(number, road)
     chosen = [proxies.swap(num_samples=8) if name == "swap" else proxies.PROXIES[name]() for name in names]
-
-    @jax.jit
-    def run(params, image):
-        network = Network(
-            module=module,
-            variables={"params": params},
-            batch=Batch(image, jnp.arange(8)),
-            args=args,
-            key=jax.random.key(0),
-            options=LayerOptions(),
-            layer_of=space.layer_of,
-            is_active=active,
-            num_params=space.num_params(arch, 10),
-            num_flops=space.num_flops(arch, 10, 64),
-            weights=weights,
-        )
-        return scoring.score_network(network, chosen)
-
-    for name, score in zip(names, np.asarray(run(params, image)), strict=True):
+    run = jax.jit(lambda params: scoring.score_network(network._replace(variables={"params": params}), chosen))
+    for name, score in zip(names, np.asarray(run(network.params)), strict=True):
         expected = entry["scores"][{"params": "num_params"}.get(name, name)]
         rtol, atol = (0, 0.05) if name in LOG_DETERMINANTS else (1e-2 if name == "zico" else 2e-3, 0)
         score = THROUGH.get(name, lambda score: score)(score)

@@ -19,7 +19,7 @@ from zsnas_jax.measure.tape import Tape, Value
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, Site
 
-REFUSED = ("grasp", "zico", "dyniso", "phi_bn", "zen", "bt", "bndlent")
+REFUSED = ("grasp", "zico", "lswag", "dyniso", "dextr", "phi_bn", "zen", "bt", "bndlent")
 SERVED = tuple(name for name in proxies.expand(["all"]) if name not in REFUSED)
 MASKED = tuple(name for name in SERVED if name.startswith(("sam", "ncd")))
 
@@ -152,6 +152,18 @@ def test_one_pass_scores_as_on_the_whole_network():
 @pytest.mark.slow
 def test_every_proxy_that_is_served_scores_as_on_the_whole_network():
     compare(proxies.make_proxies([name for name in SERVED if name not in MASKED]), three_classes(), archs=TALL)
+
+
+def test_what_is_seen_of_outputs_and_of_the_trunk_is_that_of_the_whole_network():
+    names = (
+        "az_expressivity",
+        "az_progressivity",
+        "az_trainability",
+        "meco:outputs=convolutions",
+        "near",
+        "num_tensors",
+    )
+    compare(proxies.make_proxies(names), three_classes(), archs=TALL)
 
 
 def test_masks_are_those_of_the_whole_network():

@@ -85,7 +85,7 @@ def test_golden_values(number, names):
 
 
 ALL = tuple(proxies.expand(["all"]))
-FEW = ("pnorm", "snip", "fisher", "jaccor", "naswot", "wrcor", "params", "synflow", "nir_swap")
+FEW = ("num_tensors", "pnorm", "snip", "fisher", "jaccor", "naswot", "wrcor", "params", "synflow", "nir_swap")
 """One of each kind that shares the pass of WRCor, or prepares the network: the others compile for minutes."""
 KEY = jax.random.key(3)
 CELLS = [(3, 0, 2, 1, 4, 3), (2, 3, 0, 0, 1, 4), (0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1)]
@@ -136,6 +136,7 @@ def test_a_cell_without_a_path_is_undefined_or_has_the_formulas_value(names):
     scores = dispatched_scores("kaiming_uniform", CELLS[2], names)
     assert not np.isnan(list(scores.values())).any()
     own = {"sam_nwot", "nir_nwot", "ncd_nwot", "gcor_first2", "gcor_first5", "neg_log_fisher"}
+    own |= {"az_expressivity", "az_progressivity"}
     assert {name for name, score in scores.items() if score == -np.inf} == (UNDEFINED | own) & set(names)
     zero = {"pgnorm", "snip", "grasp", "fisher", "phi", "phi_bn", "netsens", "zico"} & set(names)
     assert all(scores[name] == 0 for name in zero)

@@ -1,9 +1,12 @@
 """A NAS-Bench-201 of one stage, small enough to compile in seconds, and a batch for it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from zsnas_jax import datasets
+from zsnas_jax import datasets, proxies, scoring
 from zsnas_jax.measure import costs
 from zsnas_jax.measure.measurements import measure
 from zsnas_jax.measure.network import Network, with_weights
@@ -13,7 +16,9 @@ from zsnas_jax.nn.weights import init_with_weights
 from zsnas_jax.scoring import static
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.search_spaces.nasbench101.network import NASBench101
-from zsnas_jax.search_spaces.nasbench201.network import NASBench201
+from zsnas_jax.search_spaces.nasbench201.network import NASBench201, is_active
+
+CELL = (3, 0, 2, 1, 4, 3)
 
 
 def network(num_classes=10):
@@ -57,3 +62,29 @@ def scored(module, variables, batch, *args, layer_of=None, options=None, is_acti
 def stream(module, variables, batch, *args, layer_of=None, needs=("activations", "gradients")):
     """The streamed ResponseMatrices of a network."""
     return measure(scored(module, variables, batch, *args, layer_of=layer_of), frozenset(needs)).responses
+
+
+def _scored(names, params, pictures, arch):
+    active = (lambda path: is_active(arch)(path, ())) if isinstance(arch, jax.Array) else lambda path: True
+    own = scored(network(), {"params": params}, pictures, arch, is_active=active)
+    own = own._replace(num_params=1000, num_flops=1, initializer=kaiming_uniform)
+    return scoring.score_network(own, proxies.make_proxies(names))
+
+
+@functools.cache
+def _dispatched(names):
+    return jax.jit(lambda params, pictures, arch: _scored(names, params, pictures, arch))
+
+
+def dispatched_scores(names, arch):
+    """Scores by proxies of the network whose operations are chosen at run time, a program for all."""
+    return np.asarray(_dispatched(tuple(names))(draw_params(jax.random.key(0)), batch(4), jnp.array(arch, jnp.int32)))
+
+
+def compare_kinds(names, arch=CELL, **tolerances):
+    """Whether the network built for a cell has the scores of the other, and all are finite."""
+    static = jax.jit(lambda params, pictures: _scored(tuple(names), params, pictures, arch))
+    expected = np.asarray(static(select_params(draw_params(jax.random.key(0)), arch), batch(4)))
+    assert np.isfinite(expected).all(), expected
+    tolerances = {"rtol": 1e-4, "atol": 1e-5, **tolerances}
+    np.testing.assert_allclose(dispatched_scores(names, arch), expected, err_msg=str(names), **tolerances)

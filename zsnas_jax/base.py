@@ -57,6 +57,18 @@ class KernelSum(NamedTuple):
     finish: Callable[[jax.Array], jax.Array] = lambda total: total
 
 
+class Look(NamedTuple):
+    """A statistic of another place of a network than what enters its activations.
+
+    Attributes:
+        place: a name in `zsnas_jax.measure.measurements.PLACES`.
+        statistic: of float[N, ...] to a pytree.
+    """
+
+    place: str
+    statistic: Callable[[jax.Array], Any]
+
+
 class Proxy(NamedTuple):
     """A training-free score; larger is better.
 
@@ -73,7 +85,7 @@ class Proxy(NamedTuple):
             the proxy has its own (`zsnas_jax.proxies.with_options`).
         reference: where the formula comes from.
         observe: statistics of what enters activations, by the name under which `score` finds them: functions of
-            float[N, ...] to a pytree.
+            float[N, ...] to a pytree; a `Look` is one of another place.
         kernel_sums: sums over weight layers, by the name under which `score` finds them.
         prepare: the network under score to the one that is measured: with other weights, pictures, options of its
             layers, or another loss; None: as it is. Shares a pass with proxies whose `prepare` is equal.
@@ -81,6 +93,7 @@ class Proxy(NamedTuple):
         is_size: whether the score is a count that no pass changes, so that options of the layers are none of it.
         only_for: the kind of networks that it is made for, such as "transformers", where it refuses others; then it is
             not one of "all".
+        is_costly: whether it takes more than three times as long as WRCor; then it is not one of "all".
     """
 
     name: str
@@ -88,12 +101,13 @@ class Proxy(NamedTuple):
     needs: frozenset[str]
     settings: Mapping[str, Any]
     reference: str
-    observe: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({})
+    observe: Mapping[str, Callable[[jax.Array], Any] | Look] = MappingProxyType({})
     kernel_sums: Mapping[str, KernelSum] = MappingProxyType({})
     prepare: Callable[[Any], Any] | None = None
     undefined: str = ""
     is_size: bool = False
     only_for: str = ""
+    is_costly: bool = False
 
     @property
     def identity(self) -> str:

@@ -27,7 +27,19 @@ from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, max_pool_2x2, max_pool_3x3, rematerialised_switch
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.parameters import Affine, ConvKernel
-from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Probe, Site, tap, weigh
+from zsnas_jax.nn.probes import (
+    COLLECTIONS,
+    RNGS,
+    ConvOutput,
+    Features,
+    LayerOutput,
+    NormInput,
+    Path,
+    Probe,
+    Site,
+    tap,
+    weigh,
+)
 from zsnas_jax.search_spaces.nasbench101.cells import ABSENT, CONV1, CONV3, INPUT, NUM_SLOTS, OUTPUT, POOL, Wiring, wire
 
 NUM_STACKS = 3
@@ -152,13 +164,17 @@ class Unit(nn.Module):
             y = _before_norm_traced(own, op, x, kernels, key, share)
             z, response = _from_norm_traced(own, kind, y, affine, site.slot(), key, shown)
         if convolutions:
-            self._observe(site, probe, y, response, is_conv, narrow)
+            self._observe((site, probe, ConvOutput(name="conv_output")), y, response, is_conv, narrow)
         return z
 
-    def _observe(self, site: Site, probe: NormInput, y: jax.Array, response: Any, is_conv: Any, narrow: Any) -> None:
-        """Shows passes the response, and the variances of what entered the norm, without padding."""
+    def _observe(
+        self, probes: tuple[Site, NormInput, ConvOutput], y: jax.Array, response: Any, is_conv: Any, narrow: Any
+    ) -> None:
+        """Shows passes the response, the convolution's output and its variances, without padding."""
+        site, probe, convolved = probes
         shown: list[tuple[Probe, Any]] = [(site, response)] if site.wanted() else []
         shown += [(probe, jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1))] if probe.wanted() else []
+        shown += [(convolved, y)] if convolved.wanted() else []
         for module, value in shown:
             if len(self.ops) == 1:
                 module.observe(value, 1.0)

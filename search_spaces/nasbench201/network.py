@@ -12,7 +12,7 @@ ones without those of unused edges and kernels. Axes: N batch, H W C image, G = 
 
 from collections.abc import Callable
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,7 +22,20 @@ from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import avg_pool_2x2, avg_pool_3x3, conv2d, rematerialised_switch
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.nn.parameters import Affine, ConvKernel
-from zsnas_jax.nn.probes import COLLECTIONS, RNGS, Features, LayerOutput, NormInput, Path, Site, tap, weigh
+from zsnas_jax.nn.probes import (
+    COLLECTIONS,
+    RNGS,
+    ConvOutput,
+    Features,
+    HeadOutput,
+    LayerOutput,
+    NormInput,
+    Path,
+    Site,
+    Trunk,
+    tap,
+    weigh,
+)
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -36,6 +49,25 @@ _KERNELS = {CONV1: "conv_1x1", CONV3: "conv_3x3"}
 Arch = tuple[int, ...] | jax.Array
 
 
+class Wanted(NamedTuple):
+    """What a pass wants to see of a convolution: its output, its variance per channel."""
+
+    variance: bool = False
+    output: bool = False
+
+
+class Seen(NamedTuple):
+    """What it sees: unbiased variance per channel of what enters the norm, float[C], and the convolution's output."""
+
+    variance: jax.Array | None
+    output: jax.Array | None
+
+
+def wanted_of(norm_input: NormInput, conv_output: ConvOutput) -> Wanted:
+    """What a pass wants, by the probes that it looks at."""
+    return Wanted(norm_input.wanted(), conv_output.wanted())
+
+
 def conv_norm(
     x: jax.Array,
     kernel: Any,
@@ -44,16 +76,17 @@ def conv_norm(
     options: LayerOptions,
     *,
     stride: int = 1,
-    variance: bool = False,
+    wanted: Wanted,
     probe: NormInput | None = None,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Mask, convolution, norm: (output, unbiased variance per channel of what enters the norm, if it is wanted).
+) -> tuple[jax.Array, Seen]:
+    """Mask, convolution, norm: (output, what of the convolution's output is wanted).
 
     The probe holds running statistics; inside a conditional there can be none.
     """
     weights, slot = kernel
     y = weigh(conv2d(options.mask(x, key), weights, stride), slot, weights.size // weights.shape[-1])
-    seen = jax.lax.stop_gradient(y).var((0, 1, 2), ddof=1) if variance else None
+    plain = jax.lax.stop_gradient(y)
+    seen = Seen(plain.var((0, 1, 2), ddof=1) if wanted.variance else None, plain if wanted.output else None)
     scale, bias = affine
     normalise = functools.partial(probe.normalise, options) if probe else options.normalise
     return normalise(y, scale, bias, key), seen
@@ -70,17 +103,23 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         """Applies them; the key draws the mask."""
-        probe = NormInput()
+        probe, convolved = NormInput(), ConvOutput()
         kernel, affine = self.kernel(), self.affine()
-        y, variance = conv_norm(
-            x, kernel, affine, key, self.options, stride=self.stride, variance=probe.wanted(), probe=probe
-        )
-        if variance is not None:
-            probe.observe(variance, 1.0)
+        wanted = wanted_of(probe, convolved)
+        y, seen = conv_norm(x, kernel, affine, key, self.options, stride=self.stride, wanted=wanted, probe=probe)
+        show(probe, convolved, seen, 1.0)
         return y
 
 
-@functools.partial(jax.jit, static_argnames=("options", "variance"))
+def show(norm_input: NormInput, conv_output: ConvOutput, seen: Seen, count: Any) -> None:
+    """Shows a pass what it wanted of a convolution that occurs `count` times."""
+    if seen.variance is not None:
+        norm_input.observe(seen.variance, count)
+    if seen.output is not None:
+        conv_output.observe(seen.output, count)
+
+
+@functools.partial(jax.jit, static_argnames=("options", "wanted"))
 def run_operation(
     op: jax.Array,
     x: jax.Array,
@@ -90,13 +129,15 @@ def run_operation(
     key: Any,
     *,
     options: LayerOptions,
-    variance: bool,
-) -> tuple[jax.Array, jax.Array | None]:
+    wanted: Wanted,
+) -> tuple[jax.Array, Seen]:
     """The operation of a dispatched edge: (output, as `conv_norm`). jit traces it once for all edges of one shape."""
-    nothing = jnp.zeros(x.shape[-1], x.dtype) if variance else None
+    nothing = Seen(
+        jnp.zeros(x.shape[-1], x.dtype) if wanted.variance else None, jnp.zeros_like(x) if wanted.output else None
+    )
 
     def conv(key: Any, x: jax.Array, kernel: Any, affine: Any, slot: Any) -> Any:
-        return conv_norm(options.activate(tap(x, slot)), kernel, affine, key, options, variance=variance)
+        return conv_norm(options.activate(tap(x, slot)), kernel, affine, key, options, wanted=wanted)
 
     def conv_of_zeros(x: jax.Array, affine: Any, key: Any) -> jax.Array:
         """The norm of a convolution of zeros: a constant per channel, computed on one pixel."""
@@ -140,12 +181,11 @@ class Edge(nn.Module):
                 POOL: avg_pool_3x3,
             }
             return plain[op](x)
-        probe = NormInput(name="norm_input")
-        variance = probe.wanted()
+        probe, convolved = NormInput(name="norm_input"), ConvOutput(name="conv_output")
         kernels = self._kernel(CONV1)(), self._kernel(CONV3)()
-        y, seen = run_operation(op, x, kernels, norm(), slot, key, options=self.options, variance=variance)
-        if variance:
-            probe.observe(seen, jnp.float32((op == CONV1) | (op == CONV3)))
+        wanted = wanted_of(probe, convolved)
+        y, seen = run_operation(op, x, kernels, norm(), slot, key, options=self.options, wanted=wanted)
+        show(probe, convolved, seen, jnp.float32((op == CONV1) | (op == CONV3)))
         return y
 
 
@@ -178,8 +218,9 @@ class Cell(nn.Module):
         return LayerOutput(name="output")(nodes[3]), None
 
     def _work(self, arch: Any) -> Any:
-        """The operations to run: all, where a pass wants the variances of dead edges too, else those needed."""
-        return arch if NormInput(name="any_norm_input").wanted() else _needed_work(arch)
+        """The operations to run: all, where a pass wants to see dead edges too, else those needed."""
+        sees_all = any(wanted_of(NormInput(name="any_norm_input"), ConvOutput(name="any_conv_output")))
+        return arch if sees_all else _needed_work(arch)
 
 
 def _needed_work(arch: jax.Array) -> list[jax.Array]:
@@ -223,7 +264,8 @@ class Reduction(nn.Module):
         y = conv_norm(conv_norm(x, "a", 2), "b", 1)
         kernel, slot = ConvKernel((1, 1, x.shape[-1], self.channels), self.kernel_init, name="downsample")()
         x = self.options.mask(avg_pool_2x2(x), self.options.key_of(self))
-        return LayerOutput(name="output")(y + weigh(conv2d(x, kernel), slot, kernel.shape[2]))
+        x = ConvOutput(name="downsampled")(weigh(conv2d(x, kernel), slot, kernel.shape[2]))
+        return LayerOutput(name="output")(y + x)
 
 
 class NASBench201(nn.Module):
@@ -262,7 +304,7 @@ class NASBench201(nn.Module):
         )
         stem = ConvKernel((3, 3, image.shape[-1], self.channels), init, name="stem")
         norm = Affine(self.channels, name="stem_norm")
-        x = ConvNorm(stem, norm, options, name="stem_conv_norm")(image, options.key_of(self))
+        x = Trunk(name="stem_output")(ConvNorm(stem, norm, options, name="stem_conv_norm")(image, options.key_of(self)))
         for stage in range(self.num_stages):
             channels = self.channels * 2**stage
             if stage:
@@ -275,7 +317,7 @@ class NASBench201(nn.Module):
             probe.observe(jax.lax.stop_gradient(x).var((0, 1, 2), ddof=1), 1.0)
         x = probe.normalise(options, x, scale, bias, options.key_of(self))
         x = options.activate(Site(name="head_site")(x))
-        x = Features(name="features")(LayerOutput(name="head_output")(x))
+        x = Features(name="features")(HeadOutput(name="head_output")(x))
         return nn.Dense(self.num_classes, kernel_init=init, name="head")(x.mean((1, 2)))
 
     def layer_of(self, path: Path, position: int) -> int:

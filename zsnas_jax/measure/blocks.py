@@ -7,6 +7,7 @@ probes as any network has (`zsnas_jax.nn.probes`). Axes: N batch, P positions al
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,8 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
 
-from zsnas_jax.base import Batch, KernelSum, Path
-from zsnas_jax.measure.measurements import fisher_slots
+from zsnas_jax.base import Batch, KernelSum, Look, Path
+from zsnas_jax.measure.measurements import PLACES, fisher_slots, observers_of
 from zsnas_jax.measure.network import Network, Observation, forward
 from zsnas_jax.nn.choice import Branch, Choices, Identity
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
@@ -232,10 +233,11 @@ class Asked(NamedTuple):
         fisher: whether Fisher scores are.
         kernel_gradients: whether gradients of the parameters are.
         kernel_sums: sums over kernels with their gradients, each with the name of who asks.
+        trunk: whether the trunk is cut, and what arrives at its cuts asked for; then nothing else is.
     """
 
     options: LayerOptions
-    statistics: tuple[Callable[..., Any], ...] = ()
+    statistics: tuple[Callable[..., Any] | Look, ...] = ()
     features: bool = False
     rescale: bool = False
     gradients: bool = False
@@ -243,11 +245,12 @@ class Asked(NamedTuple):
     fisher: bool = False
     kernel_gradients: bool = False
     kernel_sums: tuple[tuple[KernelSum, str], ...] = ()
+    trunk: bool = False
 
     @property
     def is_differentiated(self) -> bool:
         """Whether a way back finds anything in a block but the gradients of what entered."""
-        return self.gradients or self.fisher or self.kernel_gradients
+        return self.gradients or self.fisher or self.kernel_gradients or self.trunk
 
 
 class SitePlace(NamedTuple):
@@ -267,6 +270,7 @@ class Back(NamedTuple):
         fisher: float[].
         params: gradients of the parameters, a tree.
         entries: for each kernel sum, path of a kernel to the sum of its entries float[P].
+        trunk: path of a probe of the trunk to what arrived there.
     """
 
     reads: Any
@@ -274,6 +278,7 @@ class Back(NamedTuple):
     fisher: Any
     params: Any
     entries: tuple[Mapping[Path, jax.Array], ...]
+    trunk: Mapping[Path, Any]
 
 
 def _network(
@@ -298,12 +303,16 @@ def _network(
 def _looks(asked: Asked) -> Observers:
     """What a way forward looks at.
 
-    The names are "features", "log_scale", and, of the sites, "statistic" with the place in `asked`, and "place", for
-    `places_of`, if anything is asked of them.
+    The names are "features", "log_scale", "statistic" with the number in `asked`, and, for `places_of`, "place" of the
+    sites if anything is asked of them, and "trunk".
     """
-    named: dict[str, Callable[..., Any]] = {f"statistic{i}": own for i, own in enumerate(asked.statistics)}
-    named |= {"place": lambda x: Shape(x.shape)} if named or asked.gradients else {}
-    return {**({Site: named} if named else {}), **(WHOLE_FEATURES if asked.features else {})}
+    look = observers_of({f"statistic{i}": own for i, own in enumerate(asked.statistics)})
+    shape = lambda x: Shape(x.shape)
+    if Site in look or asked.gradients:
+        look.setdefault(Site, {})["place"] = shape
+    if asked.trunk:
+        look |= {probe: {"trunk": shape} for probe in PLACES["trunk"]}
+    return {**look, **(WHOLE_FEATURES if asked.features else {})}
 
 
 def run_forward(
@@ -328,10 +337,14 @@ def run_and_keep(
     params: Any,
     reads: Sequence[Any],
     key: Any,
+    leaving: Mapping[Path, Any] | None = None,
 ) -> tuple[Any, dict[str, list[Observation]], Any]:
-    """As `run_forward` of a whole block; the third is what `pull_back` takes, and keeps what that needs."""
+    """As `run_forward` of a whole block; the third is what `pull_back` takes, and keeps what that needs.
+
+    `leaving` is what goes back from the cuts of the trunk, by path of their probes.
+    """
     network, dtype = _network(block, asked, weights, params, reads, key), jax.tree.leaves(reads)[0].dtype
-    inputs, run = _differentiable(network, asked, sites, with_reads, params, reads, dtype, _looks(asked))
+    inputs, run = _differentiable(network, asked, sites, with_reads, params, reads, dtype, _looks(asked), leaving or {})
     with jax.default_matmul_precision("highest"):
         output, pull, observed = jax.vjp(run, inputs, has_aux=True)
     return output, observed, pull
@@ -343,9 +356,9 @@ def pull_back(asked: Asked, weights: Mapping[Path, Weight], params: Any, pull: A
         return _back(asked, weights, params, pull(gradient)[0])
 
 
-def places_of(observed: Mapping[str, list[Observation]]) -> tuple[SitePlace, ...]:
-    """The sites that `run_forward` met, in order of execution."""
-    return tuple(SitePlace(seen.path, seen.lifted, seen.value.sizes) for seen in observed.get("place", []))
+def places_of(observed: Mapping[str, list[Observation]], name: str = "place") -> tuple[SitePlace, ...]:
+    """The sites that `run_forward` met, in order of execution; or the probes of the trunk, by the name "trunk"."""
+    return tuple(SitePlace(seen.path, seen.lifted, seen.value.sizes) for seen in observed.get(name, []))
 
 
 def run_backward(
@@ -376,6 +389,7 @@ def _differentiable(
     reads: Sequence[Any],
     dtype: Any,
     look: Observers,
+    leaving: Mapping[Path, Any] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], Callable[[dict[str, Any]], tuple[Any, Any]]]:
     """(what a block is differentiated by, the function of it to what the block returns, and observations)."""
     square = lambda site: jnp.zeros((*site.lifted, site.shape[0], site.shape[0]), dtype)
@@ -384,10 +398,13 @@ def _differentiable(
     inputs |= {"slots": {site.path: slot(site) for site in sites}} if asked.gradients else {}
     inputs |= {"fisher": fisher_slots(network)} if asked.fisher else {}
     inputs |= {"params": params} if asked.kernel_gradients else {}
+    inputs |= {"trunk": jax.tree.map(jnp.zeros_like, dict(leaving))} if asked.trunk else {}
 
     def run(inputs: dict[str, Any]) -> tuple[Any, Any]:
         entering, slots = inputs.get("reads", reads), inputs.get("slots", {})
         own = {} if asked.in_parts else {(*path, "gradients"): slot for path, slot in slots.items()}
+        own |= {(*path, "arriving"): slot for path, slot in inputs.get("trunk", {}).items()}
+        own |= {(*path, "leaving"): signs for path, signs in leaving.items()}
         called = network._replace(args=tuple(entering[1:]))
         seen_by: dict[str, Any] = {"slots": unflatten_dict({**own, **inputs.get("fisher", {})})}
         seen_by |= {"params": inputs.get("params", params), "observe": look, "rescale": asked.rescale}
@@ -403,7 +420,7 @@ def _back(asked: Asked, weights: Mapping[Path, Weight], params: Any, found: dict
     slopes = found.get("params")
     entries = [kernel_entries(weights, wanted, params, slopes, asker) for wanted, asker in asked.kernel_sums]
     fisher = sum(leaf.sum() for leaf in found["fisher"].values()) if asked.fisher else None
-    return Back(found.get("reads"), found.get("slots", {}), fisher, slopes, tuple(entries))
+    return Back(found.get("reads"), found.get("slots", {}), fisher, slopes, tuple(entries), found.get("trunk", {}))
 
 
 def kernel_entries(

@@ -19,23 +19,36 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import Arch, KernelSum, Path, ResponseMatrices
+from zsnas_jax.base import Arch, KernelSum, Look, Path, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.measure import tiles
-from zsnas_jax.measure.blocks import Alone, Asked, Step, moments, places_of, pull_back, run_and_keep, run_forward
+from zsnas_jax.measure.blocks import (
+    Alone,
+    Asked,
+    SitePlace,
+    Step,
+    moments,
+    places_of,
+    pull_back,
+    run_and_keep,
+    run_forward,
+)
 from zsnas_jax.measure.measurements import (
     Measurements,
     check_needs,
     is_zero,
     no_features,
     no_site,
+    nothing_at,
     other_combination,
     own_logits,
+    place_of,
 )
 from zsnas_jax.measure.network import Network, Observation, Pass
 from zsnas_jax.measure.programs import Programs
 from zsnas_jax.measure.sums import Sums, finish, join_matrices, join_values, rounded, sum_entries, sum_layers
 from zsnas_jax.measure.tape import Tape, Value
+from zsnas_jax.measure.trunk import Feature, groups, no_trunk, random_signs
 from zsnas_jax.nn.choice import Choices
 from zsnas_jax.nn.foreign import ForeignLayers
 from zsnas_jax.nn.initializers import TABLE_DEVIATION, Initializer, normal
@@ -283,9 +296,10 @@ class _Whole:
         found: Sums,
         weights: Mapping[Path, Weight],
         goes_back: bool,
+        signs_key: Any = None,
     ) -> None:
         self._programs, self._tape, self._asked, self._found = programs, tape, asked, found
-        self._goes_back = goes_back
+        self._goes_back, self._signs_key = goes_back, signs_key
         self._weights: dict[str, dict[Path, Weight]] = {}
         for path, weight in weights.items():
             self._weights.setdefault(path[0], {})[path[1:]] = weight
@@ -300,6 +314,7 @@ class _Whole:
             block = Alone(block, step.name, options if has_layer_options(block) else None)
             params, weights = {step.name: params}, {(*top, *path): weight for path, weight in weights.items()}
             top = ()
+        arguments: tuple[Any, ...]
         asked, arrays = self._asked._replace(options=options), tuple(read.array for read in reads)
         is_needed = not all(read.is_constant for read in reads)
         goes_back = self._goes_back and (is_needed or asked.is_differentiated)
@@ -307,8 +322,9 @@ class _Whole:
         run = functools.partial(run_forward, block, asked, weights)
         if goes_back:
             # What the way back needs is kept, rather than the way forward run again.
-            found = programs.shapes(run, case, *arguments)[1] if asked.gradients else {}
+            found = programs.shapes(run, case, *arguments)[1] if asked.gradients or asked.trunk else {}
             keep = functools.partial(run_and_keep, block, asked, weights, places_of(found), is_needed)
+            arguments = (*arguments, self._leaving(top, places_of(found, "trunk"))) if asked.trunk else arguments
             output, observed, kept = programs.compiled(keep, ("kept", *case, is_needed), *arguments)(*arguments)
         else:
             output, observed = programs.compiled(run, ("block", *case), *arguments)(*arguments)
@@ -328,11 +344,32 @@ class _Whole:
             in_a_row = lambda matrix: np.asarray(matrix).reshape(-1, *matrix.shape[-2:])
             found.gradients |= {(*top, *path): in_a_row(matrix) for path, matrix in result.sites.items()}
             found.fisher += [] if result.fisher is None else [result.fisher]
+            found.arrived |= {(*top, *path): gradient for path, gradient in result.trunk.items()}
             found.add_kernels(top, kernel_sums, result, {})
             return result.reads
 
         outputs = [Value(output)] if len(step.writes) == 1 else [Value(part) for part in output]
         return self._tape.record(reads, outputs, pull)
+
+    def _leaving(self, top: Path, places: Sequence[SitePlace]) -> dict[Path, Any]:
+        """Signs of the probes of a block's trunk, by path in the block; the network's so far are counted."""
+        ones: Any = lambda place: np.ones(math.prod(place.lifted))
+        places_once = [Observation(ones(place), place, (*top, *place.path)) for place in places]
+        numbers: dict[Path, list[int]] = {seen.path: [] for seen in places_once}
+        for group in groups(places_once):
+            for _ in group[0].times:
+                for seen in group:
+                    numbers[seen.path].append(self._found.num_left)
+                    self._found.num_left += 1
+        own: dict[Path, Any] = {}
+        for place in places:
+            path = (*top, *place.path)
+            drawn_by = self._signs_key, np.array(numbers[path], np.int32)
+            draw = lambda key, numbers, shape=place.shape: jax.vmap(lambda i: random_signs(key)(i, shape))(numbers)
+            signs = self._programs.compiled(draw, ("signs", place.shape), *drawn_by)(*drawn_by)
+            self._found.left[path] = np.asarray(signs)
+            own[place.path] = self._found.left[path].reshape(*place.lifted, *place.shape)
+        return own
 
 
 def own_options(step: Step, options: LayerOptions, weights: Mapping[Path, Weight]) -> tuple[LayerOptions, int, int]:
@@ -367,7 +404,7 @@ def measure_chain(
     steps: Sequence[Step],
     network: Network,
     needs: frozenset[str] = frozenset(),
-    observe: Sequence[Callable[..., Any]] = (),
+    observe: Sequence[Callable[..., Any] | Look] = (),
     kernel_sums: Mapping[KernelSum, str] = MappingProxyType({}),
     *,
     additive: Sequence[Callable[..., Any]] = (),
@@ -400,13 +437,17 @@ def measure_chain(
     of_image = needs & {"jacobian", "own_jacobian"}
     goes_back = bool(of_image or needs & _WITH_LOSS)
     way = _Way(programs, steps, network, asked, additive, with_image=bool(of_image), goes_back=goes_back)
+    trunk = _trunk(programs, steps, network) if "trunk" in needs else None
     if not (needs & (_WITH_LOSS | {"activations", "features"}) or of_image or observe):
         sums = {wanted: way.sum_kernels(wanted, asker) for wanted, asker in kernel_sums.items()}
-        return Measurements(network, kernel_sums=sums)
+        return Measurements(network, kernel_sums=sums, trunk=trunk)
     logits = way.run()
     found = way.found
-    if (asked.statistics or asked.gradients) and not found.places:
+    if asked.gradients and not found.places:
         raise ValueError(no_site(network))
+    for number, statistic in enumerate(asked.statistics):
+        if not found.places if place_of(statistic) == "sites" else f"statistic{number}" not in found.observed:
+            raise ValueError(nothing_at(network, place_of(statistic)))
     features = Pass(logits, found.observed)
     if asked.features and features.features is None:
         raise ValueError(no_features(network))
@@ -446,7 +487,21 @@ def measure_chain(
         own_jacobian,
         features.features,
         features.log_scale,
+        trunk,
     )
+
+
+def _trunk(programs: Programs, steps: Sequence[Step], network: Network) -> list[Feature]:
+    """As `zsnas_jax.measure.measurements.measure` finds the trunk, by a way of its own."""
+    asked = Asked(options=network.options, trunk=True)
+    way = _Way(programs, steps, network, asked, (), with_image=False, goes_back=True)
+    logits = way.run()
+    if not way.found.left:
+        raise ValueError(no_trunk(network.name))
+    back, _ = way.back(np.ones_like(logits))
+    ones = lambda signs: np.ones(len(signs), np.float32)
+    arrived = lambda path, signs: np.asarray(back.arrived[path]).reshape(signs.shape)
+    return [Feature(path, ones(signs), arrived(path, signs), signs) for path, signs in way.found.left.items()]
 
 
 class _Way:
@@ -471,7 +526,8 @@ class _Way:
     def run(self) -> Any:
         """The logits, in numpy."""
         network, values = self._network, dict[str, Any](x=self._image)
-        whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights, self._goes_back)
+        signs = jax.random.fold_in(network.key, 4) if self._asked.trunk else None
+        whole = _Whole(self._programs, self._tape, self._asked, self.found, network.weights, self._goes_back, signs)
         tiled = tiles.Tiles(self._programs, self._tape, self._asked, self.found)
         for step, options in zip(self._steps, _options_by_step(network, self._steps), strict=True):
             params, reads = network.params.get(step.name, {}), [values[name] for name in step.reads]
@@ -499,7 +555,7 @@ class _Way:
             return join_matrices(back.parts[moments, path])[None]
         return back.gradients[path]
 
-    def observed(self, statistic: Callable[..., Any]) -> list[Observation]:
+    def observed(self, statistic: Callable[..., Any] | Look) -> list[Observation]:
         """What a statistic saw."""
         if not self._in_tiles:
             place = self._asked.statistics.index(statistic)
@@ -511,6 +567,7 @@ class _Way:
         def join(path: Path) -> Any:
             if statistic is response_matrix:
                 return join_matrices(parts[moments, path])
+            assert not isinstance(statistic, Look)
             return join_values(statistic, parts[statistic, path], len(self._network.batch.image))
 
         in_a_row = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)

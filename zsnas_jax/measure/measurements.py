@@ -14,20 +14,44 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from zsnas_jax.base import KernelSum, Path, Proxy, ResponseMatrices
+from zsnas_jax.base import KernelSum, Look, Path, Proxy, ResponseMatrices
 from zsnas_jax.correlation import response_matrix
 from zsnas_jax.measure.network import Network, Observation, Pass, forward, need_real_pictures
-from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOf, Observers, Site
+from zsnas_jax.measure.trunk import DrawSigns, features, no_trunk, random_signs, trunk_slots
+from zsnas_jax.nn.probes import (
+    WHOLE_FEATURES,
+    Activated,
+    ConvOutput,
+    HeadOutput,
+    LayerOf,
+    LayerOutput,
+    Observers,
+    Probe,
+    Site,
+    Trunk,
+)
 from zsnas_jax.nn.weights import kernels_of
 
 NEEDS = frozenset(
     {
         *("activations", "gradients", "kernel_gradients", "fisher", "jacobian", "own_jacobian", "features"),
-        *("labels", "class_labels", "network"),
+        *("trunk", "labels", "class_labels", "network"),
     }
 )
 """What a proxy can ask of the shared pass; see `Measurements`. "labels" are the targets of the loss, "class_labels" the
 same where they must be class indices int[N]; "network" says that the score runs the network itself, whole."""
+
+PLACES: Mapping[str, tuple[type[Probe], ...]] = MappingProxyType(
+    {
+        "sites": (Site,),
+        "activated": (Activated,),
+        "convolutions": (ConvOutput,),
+        "trunk": (Trunk, LayerOutput),
+        "layers": (LayerOutput, HeadOutput),
+    }
+)
+"""Where statistics are taken: of what enters activations, what comes out of them, convolutions' outputs, feature maps
+through which all paths run, outputs of layers."""
 
 _WITH_LOSS = frozenset({"gradients", "kernel_gradients", "fisher"})
 _WITH_LABELS = _WITH_LOSS | {"labels", "class_labels"}
@@ -52,6 +76,7 @@ class Measurements(NamedTuple):
         own_jacobian: float[N, D], gradient of the sum of each picture's own logits with respect to it.
         features: float[N, ...], the feature map before pooling.
         log_scale: float[], the logarithm of what layers were divided by.
+        trunk: the feature maps through which all paths run, with what came back from each to the one before it.
     """
 
     network: Network
@@ -65,11 +90,12 @@ class Measurements(NamedTuple):
     own_jacobian: Any = None
     features: Any = None
     log_scale: Any = None
+    trunk: Any = None
 
 
 def asked_for(
     proxies: Sequence[Proxy],
-) -> tuple[frozenset[str], tuple[Callable[..., Any], ...], dict[KernelSum, str]]:
+) -> tuple[frozenset[str], tuple[Callable[..., Any] | Look, ...], dict[KernelSum, str]]:
     """What proxies ask of one pass: needs, statistics of the sites, kernel sums each with the name of who asks."""
     needs = frozenset[str]().union(*(proxy.needs for proxy in proxies))
     observe = dict.fromkeys(statistic for proxy in proxies for statistic in proxy.observe.values())
@@ -121,14 +147,40 @@ def check_needs(network: Network, needs: frozenset[str], asker: str = "a pass") 
             )
 
 
+def place_of(statistic: Any) -> str:
+    """The name in `PLACES` of where a statistic is taken."""
+    return statistic.place if isinstance(statistic, Look) else "sites"
+
+
+def observers_of(named: Mapping[str, Any]) -> dict[type[Probe], dict[Any, Callable[..., Any]]]:
+    """What a pass looks at for statistics, or `Look`s, by the names under which it keeps them.
+
+    Raises:
+        ValueError: if a place is unknown.
+    """
+    look: dict[type[Probe], dict[Any, Callable[..., Any]]] = {}
+    for name, statistic in named.items():
+        if (place := place_of(statistic)) not in PLACES:
+            raise ValueError(f"unknown place {place!r} of a statistic: allowed are {', '.join(PLACES)}")
+        for probe in PLACES[place]:
+            look.setdefault(probe, {})[name] = statistic.statistic if isinstance(statistic, Look) else statistic
+    return look
+
+
+def nothing_at(network: Network, place: str) -> str:
+    """The error of a network that has nothing at a place where statistics are wanted."""
+    if place == "convolutions":
+        return f"{network.name} has no convolution whose output could be seen"
+    return no_site(network) if place in ("sites", "activated") else no_trunk(network.name)
+
+
 def _statistics(
-    network: Network, needs: frozenset[str], observe: Sequence[Callable[..., Any]]
-) -> tuple[dict[str, Callable[..., Any]], Observers]:
-    """(statistics of the sites by the names under which a pass keeps them, what it looks at)."""
-    wanted = dict.fromkeys([*observe, *([response_matrix] if "activations" in needs else [])])
+    needs: frozenset[str], observe: Sequence[Callable[..., Any] | Look]
+) -> tuple[dict[str, Any], Observers]:
+    """(statistics by the names under which a pass keeps them, what it looks at)."""
+    wanted: dict[Any, None] = dict.fromkeys([*observe, *([response_matrix] if "activations" in needs else [])])
     named = {f"statistic{i}": statistic for i, statistic in enumerate(wanted)}
-    look: dict[Any, Any] = {Site: named} if named else {}
-    return named, {**look, **(WHOLE_FEATURES if "features" in needs else {})}
+    return named, {**observers_of(named), **(WHOLE_FEATURES if "features" in needs else {})}
 
 
 def _site_slots(network: Network) -> dict[Path, jax.Array]:
@@ -177,23 +229,25 @@ def sum_kernels(network: Network, wanted: KernelSum, gradients: Any = None, aske
 def measure(
     network: Network,
     needs: frozenset[str] = frozenset(),
-    observe: Sequence[Callable[..., Any]] = (),
+    observe: Sequence[Callable[..., Any] | Look] = (),
     kernel_sums: Mapping[KernelSum, str] = MappingProxyType({}),
+    draw_signs: DrawSigns | None = None,
 ) -> Measurements:
     """One forward pass, and at most two ways back: from the loss, and from the sum of all logits.
 
     Args:
         network: the network.
         needs: a subset of `NEEDS`.
-        observe: further statistics of the sites' activations: functions of float[N, ...] to a pytree.
+        observe: further statistics: functions of float[N, ...] to a pytree, of the sites' activations; or a `Look`.
         kernel_sums: sums over weight layers, each with the name of who asks, for errors; with gradients where
             "kernel_gradients" is among the needs.
+        draw_signs: of "trunk"; None: from the network's key.
 
     Raises:
         ValueError: if a need is unknown, labels are needed and missing, or the network lacks what is looked at.
     """
     check_needs(network, needs)
-    named, look = _statistics(network, needs, observe)
+    named, look = _statistics(needs, observe)
     slots = _site_slots(network) if "gradients" in needs else {}
     # Only what is asked for is differentiated by: XLA does not drop all of a gradient that nobody reads.
     inputs: dict[str, Any] = {"slots": slots} if slots else {}
@@ -210,13 +264,14 @@ def measure(
 
     if inputs:
         logits, pullback, seen = jax.vjp(run, inputs, has_aux=True)
-    elif look or "own_jacobian" in needs:
+    elif look or needs & {"own_jacobian", "trunk"}:
         logits, seen = run(inputs)
     else:
         sums = {wanted: sum_kernels(network, wanted, asker=asker) for wanted, asker in kernel_sums.items()}
         return Measurements(network, kernel_sums=sums)
-    if named and not set(named) & set(seen.observed):
-        raise ValueError(no_site(network))
+    for name, statistic in named.items():
+        if name not in seen.observed:
+            raise ValueError(nothing_at(network, place_of(statistic)))
     if "features" in needs and seen.features is None:
         raise ValueError(no_features(network))
     gradients: dict[str, Any] = {}
@@ -247,7 +302,20 @@ def measure(
         _own_jacobian(network, logits) if "own_jacobian" in needs else None,
         seen.features,
         seen.log_scale,
+        _trunk(network, draw_signs) if "trunk" in needs else None,
     )
+
+
+def _trunk(network: Network, draw_signs: DrawSigns | None) -> Any:
+    """The trunk's features with what comes back to each, by a pass of its own, since cuts stop every other way back."""
+    signs = draw_signs or random_signs(jax.random.fold_in(network.key, 4))
+    seen, arriving, leaving = trunk_slots(network, signs)
+
+    def run(arriving: Any) -> jax.Array:
+        slots = unflatten_dict({**arriving, **leaving})
+        return forward(network, network.batch.image, slots=slots).logits.sum()
+
+    return features(seen, jax.grad(run)(arriving), leaving)
 
 
 def _own_jacobian(network: Network, logits: jax.Array) -> jax.Array:

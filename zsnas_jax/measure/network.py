@@ -19,9 +19,13 @@ import jax.numpy as jnp
 from zsnas_jax.base import Batch, Path
 from zsnas_jax.measure.losses import Loss, cross_entropy
 from zsnas_jax.nn.foreign import ForeignLayers, batch_variance
+from zsnas_jax.nn.initializers import Initializer
 from zsnas_jax.nn.options import LayerOptions, has_layer_options, with_layer_options
 from zsnas_jax.nn.probes import (
+    Activated,
+    ConvOutput,
     Features,
+    HeadOutput,
     LayerOf,
     LayerOutput,
     NormInput,
@@ -29,6 +33,8 @@ from zsnas_jax.nn.probes import (
     OutsideProbes,
     Probe,
     Site,
+    Trunk,
+    cut,
     shifted,
     slot_of,
     tap,
@@ -63,6 +69,7 @@ class Network(NamedTuple):
         with_dropout: whether dropout works as its modules say; else it is off.
         wide_range: whether its values may leave the range of float32: then layers are rescaled, if it is homogeneous,
             or it is computed in float64.
+        initializer: what its kernels were drawn from; None where nobody says.
     """
 
     module: nn.Module
@@ -82,6 +89,7 @@ class Network(NamedTuple):
     is_homogeneous: bool = False
     with_dropout: bool = False
     wide_range: bool = False
+    initializer: Initializer | None = None
 
     @property
     def params(self) -> Any:
@@ -179,8 +187,8 @@ def forward(
     """
     options = options or network.options
     module = with_layer_options(network.module, options)
-    of_kernels = any(path[-1] not in _OF_PROBES for path in flatten_dict(slots or {}))
-    observer = _Observer(network, observe, rescale, len(jax.tree.leaves(image)[0]), of_kernels)
+    of_kernels = ConvOutput in observe or any(path[-1] not in _OF_PROBES for path in flatten_dict(slots or {}))
+    observer = _Observer(network, options, observe, rescale, len(jax.tree.leaves(image)[0]), of_kernels)
     foreign = ForeignLayers(options, with_dropout=network.with_dropout)
     is_foreign = not has_layer_options(module)
     variables = {**network.variables, "params": network.params if params is None else params, "slots": slots or {}}
@@ -209,16 +217,23 @@ def with_weights(network: Network, tell: TellRoles | None = None) -> Network:
     return network._replace(weights=Surveyed(lambda: survey(network.name, network.params, call, tell)))
 
 
-_OF_PROBES = ("gradients", "shift")  # slots of Site and Features; those of kernels have their names
+_OF_PROBES = ("gradients", "shift", "arriving", "leaving")  # slots of probes; those of kernels have their names
 
 
 class _Observer:
     """What a pass does at probes, batch norms and weight layers; one object serves one call of a network."""
 
     def __init__(
-        self, network: Network, observe: Observers, rescale: bool, num_pictures: int, of_kernels: bool
+        self,
+        network: Network,
+        options: LayerOptions,
+        observe: Observers,
+        rescale: bool,
+        num_pictures: int,
+        of_kernels: bool,
     ) -> None:
-        self.network, self.observe, self.rescale, self.num_pictures = network, observe, rescale, num_pictures
+        self.network, self.options, self.observe = network, options, observe
+        self.rescale, self.num_pictures = rescale, num_pictures
         self.order: dict[Path, None] = {}  # paths of what was observed, in order of execution
         self.reached: set[Path] = set()  # slots that modules were handed
         weights = network.weights.items() if of_kernels else ()  # else nobody has to tell them
@@ -228,13 +243,15 @@ class _Observer:
         """For `nn.intercept_methods`."""
         module, method = context.module, context.method_name
         if isinstance(module, Probe) and method == "wanted":
-            return bool(self.observe.get(type(module)))
+            return bool(self.observe.get(type(module))) or (isinstance(module, Site) and Activated in self.observe)
         if isinstance(module, Probe) and method == "observe":
             if isinstance(module, Site):
                 self.check_site(module, args[0])
+                self._look_behind(module, module.activation, *args)
             return self.sow(module, self.observe.get(type(module), {}), *args)
-        if isinstance(module, Features) and method == "keep":
-            return self.sow(module, {"kept": lambda kept: kept} if Features in self.observe else {}, args[0], 1.0)
+        if isinstance(module, Features | Trunk) and method == "keep":
+            name = "kept" if isinstance(module, Features) else "kept_of_trunk"
+            return self.sow(module, {name: lambda kept: kept} if type(module) in self.observe else {}, args[0], 1.0)
         output = next_fun(*args, **kwargs)
         names = (*_OF_PROBES, self.kernels.get(module.path, ("kernel",))[0])
         self.reached.update((*module.path, name) for name in names if self._has(module, name))
@@ -249,12 +266,14 @@ class _Observer:
 
     def _look_at_layer(self, module: nn.Module, args: Any, output: Any) -> Any:
         """The output of a module's call, seen as a layer's."""
-        if isinstance(module, LayerOutput):
+        if isinstance(module, LayerOutput | HeadOutput):
             return self._rescaled(module, output)
         if isinstance(module, nn.BatchNorm) and NormInput in self.observe:
             self.sow(module, self.observe[NormInput], batch_variance(module, args[0]), 1.0)
         name, weight = self.kernels.get(module.path, ("", None))
         kernel = weight and weight.kernel
+        if kernel and kernel.window and not kernel.weighs_itself:  # else its author marks its output
+            self.sow(module, self.observe.get(ConvOutput, {}), output, 1.0)
         if weight and kernel and not kernel.weighs_itself and self._has(module, name):
             if kernel.num_filter_axes is None:
                 raise ValueError(f"Fisher does not serve {weight.layer} {'/'.join(module.path)}: its filters are not "
@@ -278,8 +297,16 @@ class _Observer:
             self.check_site(module, output)
         self.sow(module, self.observe.get(probe, {}), output, 1.0)
         if probe is Site:
+            self._look_behind(module, None, output, 1.0)
             return tap(output, slot_of(module, "gradients"))
-        return shifted(output, slot_of(module, "shift")) if probe is Features else self._rescaled(module, output)
+        if probe is Features:
+            return shifted(output, slot_of(module, "shift"))
+        return self._rescaled(module, cut(output, slot_of(module, "arriving"), slot_of(module, "leaving")))
+
+    def _look_behind(self, module: nn.Module, activation: Any, value: jax.Array, times: float | jax.Array) -> None:
+        """Shows what comes out of the activation of what enters a site."""
+        if wanted := self.observe.get(Activated):
+            self.sow(module, wanted, (activation or self.options.activate)(value), times)
 
     def _rescaled(self, module: nn.Module, output: jax.Array) -> jax.Array:
         if not self.rescale:

@@ -43,6 +43,9 @@ class Sums:
         fisher: of blocks.
         entries: by kernel sum and path of the kernel, sums of entries float[P] of parts of it.
         params: by path, gradients of slices of a parameter.
+        left: by path, the signs that go back from a probe of the trunk [P, N, ...], in order of execution.
+        num_left: how many feature maps these are.
+        arrived: by path, what came back to it.
     """
 
     places: dict[Path, SitePlace] = dataclasses.field(default_factory=dict)
@@ -52,6 +55,9 @@ class Sums:
     fisher: list[Any] = dataclasses.field(default_factory=list)
     entries: dict[tuple[KernelSum, Path], list[Any]] = dataclasses.field(default_factory=dict)
     params: dict[Path, list[tuple[Slices, Any]]] = dataclasses.field(default_factory=dict)
+    left: dict[Path, Any] = dataclasses.field(default_factory=dict)
+    num_left: int = 0
+    arrived: dict[Path, Any] = dataclasses.field(default_factory=dict)
 
     def add_part(self, statistic: Any, path: Path, value: Any, shape: tuple[int, ...], channels: int) -> None:
         """Keeps what a tile showed of a site whose shape in it is [N, ..., C], so many channels being no padding."""

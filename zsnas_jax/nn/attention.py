@@ -21,7 +21,7 @@ from zsnas_jax.nn.initializers import TABLE_DEVIATION, Initializer, kaiming_unif
 from zsnas_jax.nn.layers import resize
 from zsnas_jax.nn.modules import Block
 from zsnas_jax.nn.options import LayerOptions
-from zsnas_jax.nn.probes import Features, LayerOutput, Site, slot_of, tap_part, weigh
+from zsnas_jax.nn.probes import Features, LayerOutput, Site, Trunk, cut, slot_of, tap_part, weigh
 from zsnas_jax.nn.roles import Kernel, Part, Role, Roles
 
 MAX_DISTANCE = 14
@@ -235,6 +235,11 @@ def _gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def _softmax_of_keys(logits: jax.Array) -> jax.Array:
+    """Of float[N, T, T, H], a row of keys for each query."""
+    return jax.nn.softmax(logits, axis=2)
+
+
 class Sizes(NamedTuple):
     """The largest sizes of a space's blocks: width, heads, hidden units."""
 
@@ -285,12 +290,20 @@ class EncoderBlock(Block):
         key = self.options.key_of(self) if key is None else key
         keys = [None] * 4 if key is None else list(jax.random.split(key, 4))
         y = x + self._drop(self._attend(LayerNorm(self.epsilon, name="norm1")(x, own), own, keys[:2]), drop_path)
+        y = self._on_trunk(Trunk(name="attended"), y, own)
         z = y + self._drop(self._mlp(LayerNorm(self.epsilon, name="norm2")(y, own), own, keys[2:]), drop_path)
-        output = LayerOutput(name="output")
+        z = self._on_trunk(LayerOutput(name="output"), z, own)
+        return z if own is None else jnp.where(own.active, z, x)
+
+    @staticmethod
+    def _on_trunk(probe: Trunk, x: jax.Array, own: Own | None) -> jax.Array:
+        """What stands on the trunk, if there is such a block; what padding sends back is zero."""
         if own is None:
-            return output(z)
-        output.observe(z, jnp.float32(own.active))
-        return jnp.where(own.active, z, x)
+            return probe(x)
+        probe.observe(x, jnp.float32(own.active))
+        probe.keep(kept(x.shape[-1], own.width))
+        arriving, leaving = probe.slots()
+        return cut(x, arriving, leaving if leaving is None else jnp.where(own.active, leaving, 0.0))
 
     def _dense(self, name: str, features: tuple[int, ...], part: Part, masked: tuple[int, ...]) -> Dense:
         init, options = self.kernel_init, self.options
@@ -366,7 +379,7 @@ class EncoderBlock(Block):
 
     def _look(self, x: jax.Array, sizes: Any, place: Any, own: Own | None) -> jax.Array:
         """What enters a response site, of which the first sizes[place] of the last axis are no padding."""
-        site = Site(name="site")
+        site = Site(activation=_softmax_of_keys if self.attention_sites else _gelu, name="site")
         if own is None:
             return site(x)
         for i, size in enumerate(sizes):

@@ -26,9 +26,9 @@ class MobileBlock(Block, kw_only=True):
     epsilon: float = EPSILON
 
     @nn.nowrap
-    def activate(self, x: jax.Array, name: str = "site") -> jax.Array:
-        """The activation of what enters a response site of this block, cut at the ceiling."""
-        y = super().activate(x, name)
+    def activation(self, x: jax.Array) -> jax.Array:
+        """The activation of this block, cut at the ceiling."""
+        y = self.options.activate(x)
         return jnp.minimum(y, self.ceiling) if self.ceiling and self.options.activation == "relu" else y
 
 

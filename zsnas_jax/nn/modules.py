@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.layers import conv2d, conv_transpose2d, depthwise_conv2d, rematerialised_switch
 from zsnas_jax.nn.options import EPSILON, LayerOptions
-from zsnas_jax.nn.probes import Features, LayerOutput, NormInput, Site, slot_of, weigh
+from zsnas_jax.nn.probes import ConvOutput, Features, LayerOutput, NormInput, Site, slot_of, weigh
 from zsnas_jax.nn.roles import Kernel, Part, Role, Roles
 from zsnas_jax.nn.weights import Weight
 
@@ -69,11 +69,11 @@ class Conv(nn.Module):
             kernels: Any = self.get_variable("params", "kernel")
             bias = self.get_variable("params", "bias") if self.use_bias else None
             branches = [functools.partial(self._convolve, size, place) for place, size in enumerate(self.size.sizes)]
-            return rematerialised_switch(self.size.place, branches, x, kernels, bias, slot, constants=key)
+            return self._show(rematerialised_switch(self.size.place, branches, x, kernels, bias, slot, constants=key))
         shape = self.weights(x.shape[-1])["kernel"].shape
         kernel: Any = self.param("kernel", self.kernel_init, shape)  # type: ignore[arg-type]
         bias = self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32) if self.use_bias else None
-        return self._convolve(self.size, 0, key, x, [kernel], bias, slot)
+        return self._show(self._convolve(self.size, 0, key, x, [kernel], bias, slot))
 
     @nn.nowrap
     def _convolve(self, size: int, place: int, key: Any, x: jax.Array, kernels: Any, bias: Any, slot: Any) -> jax.Array:
@@ -90,6 +90,10 @@ class Conv(nn.Module):
             y = conv_transpose2d(x, kernel) if self.transposed else conv2d(x, kernel, self.stride)
         y = y if bias is None else y + bias
         return weigh(y, slot, kernel.size // self.channels)
+
+    @nn.nowrap
+    def _show(self, y: jax.Array) -> jax.Array:
+        return ConvOutput(name="output")(y)
 
     @nn.nowrap
     def weights(self, inputs: int) -> dict[str, Weight]:
@@ -155,7 +159,12 @@ class Block(nn.Module, kw_only=True):
     @nn.nowrap
     def activate(self, x: jax.Array, name: str = "site") -> jax.Array:
         """The activation of what enters a response site of this block."""
-        return self.options.activate(Site(name=name)(x))
+        return self.activation(Site(activation=self.activation, name=name)(x))
+
+    @nn.nowrap
+    def activation(self, x: jax.Array) -> jax.Array:
+        """The activation of this block."""
+        return self.options.activate(x)
 
 
 class Activate(Block):

@@ -54,7 +54,14 @@ class Probe(nn.Module):
 
 
 class Site(Probe):
-    """A response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`."""
+    """A response site: write `nn.relu(Site()(x))` where you would write `nn.relu(x)`.
+
+    Attributes:
+        activation: of what enters here, float[N, ...] to the same; None: that of the layers' options, a ReLU unless
+            they say another. What comes out of it, passes see as `Activated`.
+    """
+
+    activation: Callable[[jax.Array], jax.Array] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -67,8 +74,40 @@ class Site(Probe):
         return slot_of(self, "gradients")
 
 
-class LayerOutput(Probe):
+class Activated(Probe):
+    """Stands for what comes out of the activation at a `Site`; it is never called."""
+
+
+class ConvOutput(Probe):
+    """The output of a convolution, before its norm; of Flax's own layers passes see it without a probe."""
+
+
+class Trunk(Probe):
+    """What all paths from the input to the logits run through: behind the stem, or where one branch of a block ends.
+
+    A pass that compares neighbours (`zsnas_jax.measure.trunk`) looks at these and at every `LayerOutput`.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x, float[N, ...], unchanged; cut where a pass hands slots."""
+        self.observe(x, 1.0)
+        return cut(x, *self.slots())
+
+    def keep(self, kept: jax.Array) -> None:
+        """Shows a pass which channels are no padding, bool[C], where a network serves several widths."""
+
+    def slots(self) -> tuple[jax.Array | None, jax.Array | None]:
+        """What `cut` takes beside the value: two float[N, ...], or None each when no pass wants a cut."""
+        return slot_of(self, "arriving"), slot_of(self, "leaving")
+
+
+class LayerOutput(Trunk):
     """The output of a layer, on the trunk: every path from the input to the logits runs through it."""
+
+
+class HeadOutput(Probe):
+    """The output of a layer that is no more than the activation behind the last block, so no part of the trunk."""
 
 
 class Features(Probe):
@@ -189,6 +228,28 @@ def tap_part(x: jax.Array, slot: jax.Array | None, place: jax.Array, sizes: tupl
         sizes: at most C each.
     """
     return x if slot is None else _tap_part(x, slot, place, sizes)
+
+
+@jax.custom_vjp
+def _cut(x: jax.Array, arriving: jax.Array, leaving: jax.Array) -> jax.Array:
+    return x
+
+
+_cut.defvjp(lambda x, arriving, leaving: (x, leaving), lambda leaving, gradient: (leaving, gradient, None))
+
+
+def cut(x: jax.Array, arriving: jax.Array | None, leaving: jax.Array | None) -> jax.Array:
+    """Identity on x at which a way back ends, and another begins.
+
+    What comes back to it is the gradient of the first slot; what goes on from it is the second slot. One way back
+    through a trunk cut at every block so takes to each F_{i-1} the gradient of <F_i, r_i>, r_i the second slot of F_i.
+
+    Args:
+        x: float[N, ...].
+        arriving: of the shape of x, zeros, which are not read; None for no cut.
+        leaving: of the shape of x.
+    """
+    return x if arriving is None or leaving is None else _cut(x, arriving, leaving)
 
 
 def shifted(x: jax.Array, slot: jax.Array | None) -> jax.Array:

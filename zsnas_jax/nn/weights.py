@@ -136,6 +136,11 @@ class Collector:
                 self._told[module.path] = told
         return output
 
+    @property
+    def modules(self) -> list[Path]:
+        """Paths of the modules that hold parameters, in the order in which their first calls returned."""
+        return list(self._told)
+
     def weights(self, params: Any) -> dict[Path, Weight]:
         """Every parameter of a "params" collection, by its path."""
         nobody = _Told("a module that was not called", {}, {}, {})
@@ -182,6 +187,19 @@ def survey(name: str, params: Any, call: Callable[[Any], Any], tell: TellRoles |
             "parameters, as WeightNorm and SpectralNorm do, which proxies of weights do not serve"
         ) from error
     return collector.weights(params)
+
+
+def called_modules(params: Any, call: Callable[[Any], Any]) -> list[Path]:
+    """Paths of the modules that hold parameters, in the order in which an abstract trace of a call meets them.
+
+    Args:
+        params: the "params" collection.
+        call: runs the module with such a collection.
+    """
+    collector = Collector(lambda module: {})
+    with nn.intercept_methods(collector.intercept):
+        jax.eval_shape(call, params)
+    return collector.modules
 
 
 class Surveyed(Mapping[Path, Weight]):

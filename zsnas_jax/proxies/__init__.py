@@ -17,22 +17,36 @@ from zsnas_jax.proxies.activation import (
     swap_regularized,
     with_options,
 )
+from zsnas_jax.proxies.aznas import az_expressivity, az_progressivity, az_trainability
+from zsnas_jax.proxies.dextr import dextr
 from zsnas_jax.proxies.experimental import gcor_first, gcor_first2, gcor_first5, log_params, neg_log_fisher
 from zsnas_jax.proxies.function_space import bndlent, bt, phi, phi_bn, zen
+from zsnas_jax.proxies.gradsign import gradsign
+from zsnas_jax.proxies.intrain import intrain
 from zsnas_jax.proxies.jacobian import dyniso, epe, jaccor, lydyniso, netsens
+from zsnas_jax.proxies.lswag import lswag
+from zsnas_jax.proxies.meco import meco, meco_opt
+from zsnas_jax.proxies.near import near
 from zsnas_jax.proxies.registry import PROXIES
 from zsnas_jax.proxies.response import WEIGHTINGS, acor, gcor, rcor, response_correlation, wrcor
 from zsnas_jax.proxies.saliency import fisher, grasp, pgnorm, pnorm, snip, synflow, zico
-from zsnas_jax.proxies.size import flops, num_sites, params
+from zsnas_jax.proxies.size import flops, num_sites, num_tensors, params
+from zsnas_jax.proxies.tenas import ntk_cond, regions
 from zsnas_jax.proxies.transformer import autoprox, dss
+from zsnas_jax.proxies.vkdnw import vkdnw, vkdnw_entropy
+from zsnas_jax.proxies.wpca import w_pca
 
 __all__ = [
     "PROXIES",
     "WEIGHTINGS",
     "acor",
     "autoprox",
+    "az_expressivity",
+    "az_progressivity",
+    "az_trainability",
     "bndlent",
     "bt",
+    "dextr",
     "dss",
     "dyniso",
     "epe",
@@ -43,26 +57,35 @@ __all__ = [
     "gcor_first",
     "gcor_first2",
     "gcor_first5",
+    "gradsign",
     "grasp",
+    "intrain",
     "jaccor",
     "labels",
     "log_params",
+    "lswag",
     "lydyniso",
     "make_proxies",
+    "meco",
+    "meco_opt",
     "naswot",
     "ncd_nwot",
     "ncd_swap",
+    "near",
     "neg_log_fisher",
     "netsens",
     "nir_nwot",
     "nir_swap",
+    "ntk_cond",
     "num_sites",
+    "num_tensors",
     "params",
     "pgnorm",
     "phi",
     "phi_bn",
     "pnorm",
     "rcor",
+    "regions",
     "response_correlation",
     "sam_nwot",
     "sam_swap",
@@ -70,6 +93,9 @@ __all__ = [
     "swap",
     "swap_regularized",
     "synflow",
+    "vkdnw",
+    "vkdnw_entropy",
+    "w_pca",
     "with_options",
     "wrcor",
     "zen",
@@ -78,10 +104,11 @@ __all__ = [
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The names, or every one where they are "all", but for proxies of one kind of networks alone."""
+    """The names, or every one where they are "all", but for costly proxies, and those of one kind of networks alone."""
     if list(names) != ["all"]:
         return list(names)
-    return [name for name, make in PROXIES.items() if not make().only_for]
+    made = {name: make() for name, make in PROXIES.items()}
+    return [name for name, proxy in made.items() if not proxy.only_for and not proxy.is_costly]
 
 
 def make_proxies(

@@ -49,7 +49,7 @@ def naswot() -> Proxy:
 
 
 @functools.cache  # so that proxies with as many samples share the statistic
-def _words(num_samples: int) -> Callable[[jax.Array], jax.Array]:
+def words(num_samples: int) -> Callable[[jax.Array], jax.Array]:
     """float[N, ...] to uint32[D, words]: each neuron's signs over the first samples, 32 to a word."""
 
     def pack(x: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ def _words(num_samples: int) -> Callable[[jax.Array], jax.Array]:
     return pack
 
 
-def _num_distinct(words: jax.Array, present: jax.Array) -> jax.Array:
+def num_distinct(words: jax.Array, present: jax.Array) -> jax.Array:
     """Number of distinct rows of uint32[T, words] among those present, bool[T]."""
     # An absent row takes the place of one that is present, so that it adds no pattern of its own.
     words = jnp.where(present[:, None], words, words[jnp.argmax(present)])
@@ -99,14 +99,14 @@ def swap(
         seen = measured.observed["patterns"]
         words = jnp.concatenate([o.value.reshape(-1, o.value.shape[-1]) for o in seen])
         present = jnp.concatenate([jnp.repeat(o.times > 0, o.value.shape[1]) for o in seen])
-        patterns = _num_distinct(words, present)
+        patterns = num_distinct(words, present)
         if mu is None or sigma is None:
             return patterns
         return patterns * jnp.exp(-jnp.square(measured.network.num_params / 1e3 - mu) / sigma)
 
     name = name or ("swap" if mu is None else "swap_regularized")
     settings = {"num_samples": num_samples, "mu": mu, "sigma": sigma}
-    return Proxy(name, score, frozenset(), settings, _SWAP, observe={"patterns": _words(num_samples)})
+    return Proxy(name, score, frozenset(), settings, _SWAP, observe={"patterns": words(num_samples)})
 
 
 def swap_regularized(*, num_samples: int = 32, mu: float = 40.0, sigma: float = 40.0) -> Proxy:

@@ -12,9 +12,10 @@ from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Batch, Proxy
-from zsnas_jax.measure.measurements import Measurements, measure, no_features
+from zsnas_jax.measure.measurements import PLACES, Measurements, measure, no_features
 from zsnas_jax.measure.network import Network, Pass, enough_range, forward, need_real_pictures
-from zsnas_jax.nn.probes import WHOLE_FEATURES, LayerOutput, NormInput, Observers
+from zsnas_jax.measure.trunk import no_trunk
+from zsnas_jax.nn.probes import WHOLE_FEATURES, NormInput, Observers
 from zsnas_jax.proxies.weights import map_parameters
 
 _NOISE = 0.01
@@ -180,10 +181,10 @@ def bndlent(*, learning_rate: float = 1e-3) -> Proxy:
             return -jnp.log(share).mean()
 
         options = network.options.unmasked("bn_initial")
-        observe: Observers = {LayerOutput: {"entropy": entropy}}
+        observe: Observers = {probe: {"entropy": entropy} for probe in PLACES["layers"]}
         seen = forward(network, network.batch.image, options=options, observe=observe).observed.get("entropy")
         if not seen:
-            raise ValueError(f"{network.name} has no layer output: mark it with LayerOutput, or choose it by `layers`")
+            raise ValueError(no_trunk(network.name))
         return -jnp.concatenate([o.value for o in seen]).mean()
 
     settings = {"learning_rate": learning_rate}

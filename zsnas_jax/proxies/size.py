@@ -1,4 +1,4 @@
-"""The size of a network: Params, FLOPs, response sites, the controls that every proxy has to beat. No labels."""
+"""The size of a network: Params, FLOPs, sites, tensors, the controls that every proxy has to beat. No labels."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from zsnas_jax.base import Proxy
 from zsnas_jax.measure.measurements import Measurements
 from zsnas_jax.measure.network import total
+from zsnas_jax.measure.tensors import count
 
 
 def params() -> Proxy:
@@ -26,6 +27,15 @@ def flops() -> Proxy:
         return jnp.float32(measured.network.num_flops)
 
     return Proxy("flops", score, frozenset(), {}, "a count", is_size=True)
+
+
+def num_tensors() -> Proxy:
+    """Number of parameter tensors: kernels, scales, shifts, biases and tables, as the modules hold them.
+
+    Source: Tybl and Neumann, "Training-free Neural Architecture Search through Variance of Knowledge of Deep Network
+    Weights" (VKDNW), CVPR 2025, which orders networks by it first.
+    """
+    return Proxy("num_tensors", lambda m: count(m.network), frozenset(), {}, "a count", is_size=True)
 
 
 def _once(x: jax.Array) -> jax.Array:

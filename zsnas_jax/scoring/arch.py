@@ -82,6 +82,7 @@ def score_arch(
         weights=weights,
         loss=loss or loss_of(space),
         is_homogeneous=space.is_homogeneous,
+        initializer=initializer,
     )
     return where_connected(space, arch, proxies, score_network(network, proxies))
 

@@ -113,6 +113,7 @@ def make_chained(
                 weights=weights,
                 loss=loss,
                 is_homogeneous=space.is_homogeneous,
+                initializer=initializer,
             )
             return where_connected(space, arch, proxies, score_chained(programs, steps, network, proxies))
 

@@ -114,6 +114,7 @@ def make_static(
                 weights=weights,
                 loss=loss,
                 is_homogeneous=space.is_homogeneous,
+                initializer=initializer,
             )
             return score_network(network, proxies)
 
