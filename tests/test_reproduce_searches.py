@@ -66,7 +66,7 @@ def test_a_weighted_vote_goes_by_the_score_of_its_searches():
     rows = np.arange(0, 50, 2)
     objective = objectives.make_objective(OWN_VOTE, columns.get, rows)
     table = np.stack(list(columns.values()), axis=1)
-    score_fn = search.z_score_sum(lambda row: jnp.asarray(table)[row], table[rows], votes.VOTES[OWN_VOTE].weights)
+    score_fn = search.vote_scores(lambda row: jnp.asarray(table)[row], votes.VOTES[OWN_VOTE], table[rows])
     expected = np.array([score_fn(row)[0] for row in range(50)])
     np.testing.assert_allclose(objective.columns[:, 0], expected, rtol=1e-5, atol=1e-5)
     assert objective.columns.shape == (50, 1) and np.isfinite(objective.columns).all()

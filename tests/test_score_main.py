@@ -171,11 +171,14 @@ BAD = [
     (["--norm=rms"], "flag --norm=rms: allowed are bn, ln, gn16"),
     (["--mask_rate=1"], "flag --mask_rate=1: allowed are numbers from 0 to 1, 1 excluded"),
     (["--activation=sine"], "flag --activation=sine: allowed are relu, gelu, leaky_relu"),
-    (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw"),
+    (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quintet"),
     (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
     (["--votes=wrcor+snip+wrcore"], "unknown proxy 'wrcore'"),
     (["--votes=wrcor+snip+wrcor:weighting=expb2t"], "experts 'wrcor,snip,wrcor': one is given twice"),
-    (["--vote_method=borda"], "flag --vote_method=borda: allowed are copeland, rank_sum, comparator, z_score_sum"),
+    (
+        ["--vote_method=borda"],
+        "flag --vote_method=borda: allowed are copeland, rank_sum, comparator, z_score_sum, log_rank_sum",
+    ),
     (["--init=xavier"], "flag --init=xavier: allowed are kaiming_uniform, kaiming_normal, normal, kaiming_fan_out"),
     (["--batch_size=1"], "flag --batch_size=1: allowed are whole numbers from 2 to 65,536"),
     (["--repeats=0"], "flag --repeats=0: allowed are whole numbers from 1 to 10,000"),
@@ -353,3 +356,18 @@ def test_a_report_says_why_there_is_no_score():
     assert "mine failed on 1 architectures, for example" in score_report.as_text(report)
     report = make(dict.fromkeys(names[1:3], "no memory"))
     assert "undefined" not in report["proxies"]["mine"] and json.loads(json.dumps(report)) is not None
+
+
+def test_votes_are_counted_against_a_reference(tmp_path):
+    def scored(*archs):
+        (tmp_path / "archs.txt").write_text("\n".join(nasbench201.encode(nasbench201.from_index(i)) for i in archs))
+        flags = ["--archs=archs.txt", "--proxies=params", "--votes=params+flops+num_sites", "--vote_reference=9"]
+        code, _, err = run(
+            *flags, "--vote_method=rank_sum", "--batch_size=4", "--benchmark=none", "--out=o", cwd=tmp_path
+        )
+        assert not code, err
+        with open(tmp_path / "o/scores.csv", newline="") as file:
+            return {int(row["index"]): row["params+flops+num_sites:rank_sum"] for row in csv.DictReader(file)}
+
+    alone, others = scored(5, 4444), scored(5, 77, 3000, 4444, 15000)
+    assert alone == {index: others[index] for index in alone} and len(set(others.values())) > 2

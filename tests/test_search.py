@@ -142,7 +142,8 @@ def test_a_space_of_ones_own_is_searched_inside_ones_own_jit():
         (lambda: search.run(jax.random.key(0), make("evolution"), lambda arch: jnp.zeros(3), 9), r"scores of shape \(3,\): the strategy was made for num_experts 1"),
         (lambda: search.table_scores(SPACE, np.zeros(3)), r"table of shape \(3, 1\): space nasbench201 has 15625 architectures"),
         (lambda: search.table_scores(line_space(), np.zeros(3)), "space line has no published order"),
-        (lambda: search.z_score_sum(lambda arch: arch, np.zeros((4, 3)), (1, 2)), "2 weights .* for 3 experts"),
+        (lambda: search.vote_scores(lambda arch: arch, votes.make_vote("quintet"), np.zeros((4, 3))), r"shape \(4, 3\): vote 'quintet' has 5 experts"),
+        (lambda: search.vote_scores(lambda arch: arch, votes.make_vote("sjw"), np.zeros((4, 3))), "'sjw' is counted by copeland: a search adds up z_score_sum"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(wrong, message):

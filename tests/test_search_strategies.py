@@ -161,15 +161,16 @@ def test_hyper_parameters_vmap():
 # --- units of a sample's spread
 
 
-def test_z_scores_of_the_sample_itself_are_those_of_the_votes():
+@pytest.mark.parametrize("method", votes.SUMS)
+def test_sums_over_the_sample_itself_are_those_of_the_votes(method):
     scores = np.random.default_rng(0).standard_normal((7, 3)) * [1, 100, 0] + [0, 5, 2]
     scores[2, 0], scores[4, 1] = np.nan, np.inf
-    weights = (2.0, 1.0, 0.5)
+    vote = votes.make_vote(["a", "b", "c"], method, (2.0, 1.0, 0.5))
     reference = jnp.asarray(scores, jnp.float32)
-    score_fn = search.z_score_sum(lambda index: reference[index], reference, weights)
-    ours = jax.vmap(score_fn)(jnp.arange(7))
+    ours = jax.vmap(search.vote_scores(lambda index: reference[index], vote, reference))(jnp.arange(7))
     assert ours.shape == (7, 1)
-    np.testing.assert_allclose(ours[:, 0], votes.z_score_sum(scores, weights), rtol=1e-4, atol=1e-5)
+    expected = votes.vote(vote, dict(zip(vote.experts, scores.T, strict=True)))
+    np.testing.assert_allclose(ours[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_z_scores_are_finite_whatever_the_sample():

@@ -157,7 +157,7 @@ def test_the_comparator_keeps_the_older_first_on_a_tie():
 @given(experts=st.permutations(range(6)))
 def test_unanimous_experts_are_followed(method, experts):
     scores = np.array(experts, np.float64)[:, None] ** [1, 3, 0.5]
-    np.testing.assert_array_equal(stats.rankdata(votes.METHODS[method](scores, None)) - 1, experts)
+    np.testing.assert_array_equal(stats.rankdata(votes.METHODS[method](scores, None, None)) - 1, experts)
 
 
 @QUICK
@@ -226,6 +226,8 @@ def test_published_votes():
         "zerocost": {"synflow", "jaccor", "snip"},
         "spw": {"synflow", "pnorm", "wrcor"},
         "sjw": {"synflow", "jaccor", "wrcor"},
+        "az_nas": {"az_expressivity", "az_progressivity", "az_trainability", "flops"},
+        "vkdnw_agg": {"vkdnw", "jaccor", "az_expressivity", "az_trainability", "flops"},
         "quintet": {"gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher"},
     }
     for name, vote in votes.VOTES.items():
@@ -248,7 +250,10 @@ def test_names_tell_votes_apart():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("jsw",), "unknown vote 'jsw': allowed are zerocost, spw, sjw, quintet, or experts joined by commas"),
+        (
+            ("jsw",),
+            "unknown vote 'jsw': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quintet, or experts joined by commas",
+        ),
         (("",), "unknown vote ''"),
         (([],), "experts '': at least one"),
         (("a,,b",), "experts 'a,,b': at least one, each with a name"),
@@ -256,7 +261,10 @@ def test_names_tell_votes_apart():
         (("a,b",), "2 experts 'a,b': a majority needs an odd number of three or more"),
         (("a,b,c,d", "comparator"), "4 experts 'a,b,c,d': a majority"),
         ((["a"],), "1 experts 'a': a majority"),
-        (("sjw", "borda"), "unknown method 'borda': allowed are copeland, rank_sum, comparator, z_score_sum"),
+        (
+            ("sjw", "borda"),
+            "unknown method 'borda': allowed are copeland, rank_sum, comparator, z_score_sum, log_rank_sum",
+        ),
         (("sjw", "copeland", (1, 1, 1)), "with method 'copeland': a majority has none"),
         (("sjw", "rank_sum", (1, 1)), r"2 weights \[1.0, 1.0\] for 3 experts"),
         (("a,b", "z_score_sum", (1, -1)), r"weights \[1.0, -1.0\]: finite numbers above 0 are wanted"),
@@ -317,3 +325,27 @@ def test_zerocost_on_published_scores():
         [by["copeland"], by["rank_sum"], by["comparator"], by["z_score_sum"]], [0.853, 0.850, 0.791, 0.781], atol=1e-3
     )
     assert by["copeland"] > max(alone) and min(by.values()) > np.median(alone)
+
+
+def test_a_score_under_a_reference_does_not_depend_on_the_others():
+    rng = np.random.default_rng(0)
+    names, table = ("a", "b", "c"), rng.standard_normal((9, 3))
+    table[3, 1], table[5, 0] = -np.inf, np.nan
+    reference = dict(zip(names, rng.standard_normal((20, 3)).T, strict=True))
+    reference["a"][4] = np.nan
+    scores = dict(zip(names, table.T, strict=True))
+    for method in ("copeland", *votes.SUMS):
+        vote = votes.make_vote(names, method)
+        together = votes.vote(vote, scores, reference)
+        alone = [votes.vote(vote, {n: s[i : i + 1] for n, s in scores.items()}, reference)[0] for i in range(9)]
+        np.testing.assert_allclose(together, alone, rtol=1e-12)
+        np.testing.assert_allclose(votes.vote(vote, reference, reference), votes.vote(vote, reference), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"vote 'a\+b\+c:comparator': the comparator sorts a set"):
+        votes.vote(votes.make_vote(names, "comparator"), scores, reference)
+
+
+def test_logarithms_of_ranks_are_those_of_az_nas():
+    scores = np.array([[1.0, 3.0], [2.0, 3.0], [np.nan, 5.0], [0.5, -1.0]])
+    ranks = np.array([[3, 2.5], [4, 2.5], [1, 4], [2, 1]])
+    np.testing.assert_allclose(votes.log_rank_sum(scores), np.log(ranks / 4).sum(1))
+    assert votes.VOTES["az_nas"].method == votes.VOTES["vkdnw_agg"].method == "log_rank_sum"

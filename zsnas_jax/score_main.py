@@ -13,7 +13,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     command.run("zsnas_jax.score_main")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -21,6 +21,7 @@ from absl import flags as absl_flags
 import numpy as np
 
 from zsnas_jax import flags, proxies, search, tasks, votes
+from zsnas_jax.arguments import Range
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import PictureSource
@@ -51,6 +52,12 @@ def define_flags() -> None:
         f"Votes, separated by commas: {', '.join(votes.VOTES)}, or experts joined by +. Their experts are scored too.",
     )
     flags.SCORES.choice("vote_method", None, "How votes are counted; default copeland for most.", votes.METHODS)
+    flags.SCORES.whole(
+        "vote_reference",
+        None,
+        "Votes are counted against so many random architectures, which are scored, too; default: the ones at hand.",
+        Range(2, 1_000_000),
+    )
     flags.SCORES.switch(
         "share_isomorphic",
         False,
@@ -82,6 +89,25 @@ def _archs(
     return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True, **own)
 
 
+def _reference(
+    store: ResultStore,
+    space: SearchSpace,
+    chosen: Sequence[Proxy],
+    asked_votes: Sequence[Vote],
+    source: PictureSource,
+    settings: ScoreSettings,
+    how: Mapping[str, Any],
+) -> dict[str, np.ndarray] | None:
+    """Label to scores of the architectures that votes are counted against, those of --archs=random:N of the seed."""
+    if FLAGS.vote_reference is None or not asked_votes:
+        return None
+    if sorting := [vote.name for vote in asked_votes if vote.method == "comparator"]:
+        raise ValueError(f"vote {sorting[0]!r}: the comparator sorts a set, and counts against no --vote_reference")
+    archs = select_archs(space, f"random:{FLAGS.vote_reference}", FLAGS.seed)
+    matrix, _ = score_archs(store, space, archs, chosen, source, settings, **how)
+    return dict(zip(map(label, chosen), matrix.T, strict=True))
+
+
 def main() -> None:
     """Reads the flags, scores, writes the results."""
     flags.configure()
@@ -109,14 +135,15 @@ def main() -> None:
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
         files.sweep(out)
+        reference = _reference(store, space, chosen, asked_votes, source, settings, how)
         matrix, times = score_archs(store, space, archs, chosen, source, settings, **how)
         scored_by: dict[str, Proxy | Vote] = {label(proxy): proxy for proxy in chosen}
         failures = {label(proxy): store.failures(proxy) for proxy in chosen}
         scores = dict(zip(scored_by, matrix.T, strict=True))
         for vote in asked_votes:
-            scores[vote.name], scored_by[vote.name] = votes.vote(vote, scores), vote
+            scores[vote.name], scored_by[vote.name] = votes.vote(vote, scores, reference), vote
         diagnoses = score_report.diagnose(space, archs, scores, truth)
-        run = times._asdict() | how | {"programs": programs}
+        run = times._asdict() | how | {"programs": programs, "vote_reference": FLAGS.vote_reference}
         what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts()
         summary = score_report.make_report(space, archs, *what)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)

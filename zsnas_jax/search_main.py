@@ -110,7 +110,7 @@ class Plan(NamedTuple):
     @property
     def is_sum(self) -> bool:
         """Whether the experts come to one score, in units of a sample."""
-        return self.vote is not None and self.vote.method == "z_score_sum"
+        return self.vote is not None and self.vote.method in votes.SUMS
 
 
 def _experts() -> tuple[tuple[str, ...], Vote | None]:
@@ -200,7 +200,7 @@ def _plan() -> Plan:
     rows = search.allowed_rows(whole, **limits, **sizes)
     space = search.constrained(whole, **limits, rows=rows, **sizes)
     vote = vote and votes.with_experts(vote, experts)
-    is_sum = vote is not None and vote.method == "z_score_sum"
+    is_sum = vote is not None and vote.method in votes.SUMS
     strategy = _strategy(space, 1 if is_sum else len(experts))
     benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
     truth = find_truth(benchmark, column, whole, FLAGS.dataset, rows) if benchmark else None
@@ -213,7 +213,7 @@ def _plan() -> Plan:
 
 
 def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
-    """The source of the scores; a weighted vote scores its reference first."""
+    """The source of the scores; a vote that is a sum scores its reference first."""
     settings = _scoring_settings()
     if plan.table:
         columns = np.stack([plan.table.columns[name] for name in plan.experts], axis=1)
@@ -237,7 +237,7 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
         reference, _ = score_archs(store, *what, programs=FLAGS.programs)
     else:
         reference = np.asarray(jax.jit(jax.vmap(score_fn))(archs))
-    return search.z_score_sum(score_fn, reference, plan.vote.weights)
+    return search.vote_scores(score_fn, plan.vote, reference)
 
 
 def _stored_as(plan: Plan) -> tuple[Proxy | Vote, ...]:

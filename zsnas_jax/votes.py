@@ -6,12 +6,17 @@ An expert is the name of a score of which more is better. The votes of the paper
 
 where a score that is not finite (NaN, inf, -inf alike) is smaller than every finite one and ties with its like. The
 relation is not transitive: three architectures may beat each other in a ring. A tournament therefore depends on its
-order, and a set is ranked by how many each architecture beats (Copeland). Three more ways to rank a set are here: the
-papers' comparator sort, the sum of ranks, the sum of z-scores. Each raises a ValueError for scores that are no
-matrix [A, E], and for weights that `make_vote` would refuse.
+order, and a set is ranked by how many each architecture beats (Copeland). More ways to rank a set are here: the papers'
+comparator sort, and sums of ranks (Borda's count), of logarithms of ranks and of z-scores. Each raises a ValueError for
+scores that are no matrix [A, E], and for weights that `make_vote` would refuse.
+
+All but the sort are counted against a reference, R architectures: by default the set itself, so that a score depends on
+who else is in it. Under a reference of its own it does not.
 
 Sources: Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS" (the vote, ZeroCost); Jing et al., "WRCor:
-Zero-Shot Neural Architecture Search with Weighted Response Correlation" (SPW, SJW).
+Zero-Shot Neural Architecture Search with Weighted Response Correlation" (SPW, SJW); Lee and Ham, "AZ-NAS", CVPR 2024
+(sums of logarithms of ranks); Tybl and Neumann, "Training-free Neural Architecture Search through Variance of Knowledge
+of Deep Network Weights", CVPR 2025 (VKDNW's aggregate).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +27,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy
 
 Array = np.ndarray | jax.Array
 
 _ZERO_COST = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS"
 _WRCOR = "Jing et al., WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation"
+_AZ_NAS = "Lee and Ham, AZ-NAS, CVPR 2024"
+_VKDNW = "Tybl and Neumann, VKDNW, CVPR 2025"
 _OWN = "own combination of experts"
 _EXPERIMENTAL = "experimental, zsnas_jax; measured in benchmarks/EXPERIMENTS.md"
+_AZ = ("az_expressivity", "az_progressivity", "az_trainability", "flops")
+_VKDNW_AGG = ("vkdnw", "jaccor", "az_expressivity", "az_trainability", "flops")
 _QUINTET = ("gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher")
 
 
@@ -40,7 +48,7 @@ class Vote(NamedTuple):
         name: as in flags and in columns of results; tells apart votes that rank differently.
         experts: names of the scores it reads; an odd number of at least three where a majority decides.
         method: a key of `METHODS`.
-        weights: a factor above 0 for each expert ("rank_sum" and "z_score_sum" only); None: all 1.
+        weights: a factor above 0 for each expert (sums only); None: all 1.
         experimental: whether it differs from the published votes, which are unweighted majorities of set experts.
         reference: where the combination comes from.
     """
@@ -64,10 +72,12 @@ VOTES: Mapping[str, Vote] = MappingProxyType(
         "zerocost": Vote("zerocost", ("synflow", "jaccor", "snip"), "copeland", None, False, _ZERO_COST),
         "spw": Vote("spw", ("synflow", "pnorm", "wrcor"), "copeland", None, False, _WRCOR),
         "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
+        "az_nas": Vote("az_nas", _AZ, "log_rank_sum", None, False, _AZ_NAS),
+        "vkdnw_agg": Vote("vkdnw_agg", _VKDNW_AGG, "log_rank_sum", None, False, _VKDNW),
         "quintet": Vote("quintet", _QUINTET, "z_score_sum", (2.0, 1.0, 0.5, 0.5, 0.25), True, _EXPERIMENTAL),
     }
 )
-"""The votes that have a name: three published ones, and an experimental one whose experts share one pass."""
+"""The votes that have a name: published ones, and an experimental one whose experts share one pass."""
 
 
 def make_vote(
@@ -106,7 +116,7 @@ def make_vote(
         experts=experts,
         method=method,
         weights=factors,
-        experimental=published is None or method not in _MAJORITIES,
+        experimental=published is None or method not in {default, *_MAJORITIES},
         reference=published.reference if published else _OWN,
     )
 
@@ -138,12 +148,13 @@ def with_experts(vote: Vote, experts: Sequence[str]) -> Vote:
     return vote._replace(experts=tuple(experts))
 
 
-def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:
+def vote(vote: Vote, scores: Mapping[str, Array], reference: Mapping[str, Array] | None = None) -> np.ndarray:
     """Ranks architectures by a vote.
 
     Args:
         vote: experts and method.
         scores: expert to float[A], larger is better; those of other experts are ignored.
+        reference: expert to float[R], of the architectures that they are counted against; None: of their own set.
 
     Returns:
         float64[A], finite, larger is better: what `METHODS[vote.method]` says.
@@ -152,6 +163,14 @@ def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:
         ValueError: if an expert has no scores, or not as many as the first; for a vote that `make_vote` would refuse.
     """
     _check(vote.experts, vote.method, vote.weights)
+    if reference is not None and vote.method == "comparator":
+        raise ValueError(f"vote {vote.name!r}: the comparator sorts a set, and counts against no reference")
+    against = None if reference is None else _of_experts(vote, reference)
+    return METHODS[vote.method](_of_experts(vote, scores), vote.weights, against).astype(np.float64)
+
+
+def _of_experts(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:
+    """float64[A, E]."""
     missing = [expert for expert in vote.experts if expert not in scores]
     if missing:
         there = ", ".join(scores) or "none"
@@ -164,7 +183,7 @@ def vote(vote: Vote, scores: Mapping[str, Array]) -> np.ndarray:
                 f"scores of {expert} have shape {column.shape}: one for each of the same architectures is wanted, and "
                 f"{vote.experts[0]} has shape {first.shape}"
             )
-    return METHODS[vote.method](np.stack(list(columns.values()), axis=1), vote.weights).astype(np.float64)
+    return np.stack(list(columns.values()), axis=1)
 
 
 def beats(x: Array, y: Array) -> Array:
@@ -216,23 +235,26 @@ def _champion(rows: jax.Array) -> jax.Array:
     return jax.lax.scan(challenge, jnp.int32(0), jnp.arange(1, len(rows), dtype=jnp.int32))[0]
 
 
-def copeland(scores: Array) -> np.ndarray:
-    """The number of architectures that each one beats; time grows as A^2 E, memory as A E.
+def copeland(scores: Array, reference: Array | None = None) -> np.ndarray:
+    """The number of architectures of the reference that each one beats; time grows as A R E, memory as (A + R) E.
 
     Args:
         scores: float[A, E].
+        reference: float[R, E]; None: the scores.
 
     Returns:
-        int64[A] in 0..A-1. Only the order within an expert counts, and ties are possible.
+        int64[A] in 0..R. Only the order within an expert counts, and ties are possible.
 
     Deviation: the papers sort by the relation itself (`comparator_sort`); this does not depend on the order given.
     """
-    ranks = np.ascontiguousarray(_dense_ranks(_matrix(scores)).T)
-    num_experts, num_archs = ranks.shape
+    scores, others = _with_reference(scores, reference)
+    ranks = np.ascontiguousarray(_dense_ranks(np.concatenate([scores, others])).T)
+    own, ranks = ranks[:, : len(scores)], np.ascontiguousarray(ranks[:, len(scores) :])
+    num_experts, num_archs = own.shape
     wins = np.empty(num_archs, np.int64)
     count = np.min_scalar_type(num_experts)
     for i in range(num_archs):  # a row of comparisons stays in the fastest cache: quicker than blocks of rows
-        ayes = (ranks[:, i, None] > ranks).view(np.uint8).sum(axis=0, dtype=count)
+        ayes = (own[:, i, None] > ranks).view(np.uint8).sum(axis=0, dtype=count)
         wins[i] = np.count_nonzero(ayes > num_experts // 2)
     return wins
 
@@ -260,46 +282,101 @@ def comparator_sort(scores: Array) -> np.ndarray:
     return places
 
 
-def rank_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarray:
-    """sum_e w_e rank_e, ranks from 1 for the worst; ties share their mean rank, scores that are not finite the lowest.
+def rank_sum(scores: Array, weights: Sequence[float] | None = None, reference: Array | None = None) -> np.ndarray:
+    """sum_e w_e rank_e (Borda's count), rank_e as of `ranks`.
 
     Args:
         scores: float[A, E].
         weights: a finite factor above 0 for each expert; None: all 1.
+        reference: float[R, E]; None: the scores.
 
     Returns:
         float64[A].
     """
-    ranks = _dense_ranks(_matrix(scores))
-    return _weighted(scipy.stats.rankdata(ranks, axis=0), weights)
+    return _weighted(ranks(*_with_reference(scores, reference)), weights)
 
 
-def z_score_sum(scores: Array, weights: Sequence[float] | None = None) -> np.ndarray:
-    """sum_e w_e (s_e - mean_e) / std_e: mean and population deviation over the finite scores of the expert in this set.
-
-    Where the finite scores are all equal, they count 0. A score that is not finite counts the lowest finite z minus 1:
-    it loses to every finite one in its expert, by a deviation, and the other experts are still heard.
+def log_rank_sum(scores: Array, weights: Sequence[float] | None = None, reference: Array | None = None) -> np.ndarray:
+    """sum_e w_e log(rank_e / R), rank_e as of `ranks`: whoever is bad in one expert's eyes loses most.
 
     Args:
         scores: float[A, E].
         weights: a finite factor above 0 for each expert; None: all 1.
+        reference: float[R, E]; None: the scores.
+
+    Returns:
+        float64[A].
+
+    Source: Lee and Ham, "AZ-NAS", CVPR 2024.
+    """
+    scores, reference = _with_reference(scores, reference)
+    return _weighted(np.log(ranks(scores, reference) / len(reference)), weights)
+
+
+def ranks(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """1/2 + the number of reference scores that are smaller + half of those that are equal.
+
+    Of a set in itself that is the rank from 1 for the worst, ties sharing their mean. Scores that are not finite are
+    smaller than all others, and equal among themselves.
+
+    Args:
+        scores: float[A, E].
+        reference: float[R, E].
+
+    Returns:
+        float64[A, E].
+    """
+    found = np.empty(scores.shape)
+    for column, others, own in zip(scores.T, reference.T, found.T, strict=True):
+        finite, known = np.isfinite(column), np.sort(others[np.isfinite(others)])
+        failed = len(others) - len(known)
+        first, last = (np.searchsorted(known, column[finite], side) for side in ("left", "right"))
+        own[finite] = 0.5 + failed + (first + last) / 2
+        own[~finite] = 0.5 + failed / 2
+    return found
+
+
+def z_score_sum(scores: Array, weights: Sequence[float] | None = None, reference: Array | None = None) -> np.ndarray:
+    """sum_e w_e (s_e - mean_e) / std_e: mean and population deviation over the finite reference scores of the expert.
+
+    Where the finite scores are all equal, they count 0. A score that is not finite counts the lowest finite z of the
+    reference minus 1: it loses to every finite one in its expert, by a deviation, and the other experts are still
+    heard.
+
+    Args:
+        scores: float[A, E].
+        weights: a finite factor above 0 for each expert; None: all 1.
+        reference: float[R, E]; None: the scores.
 
     Returns:
         float64[A], always finite.
     """
-    return _weighted(np.apply_along_axis(_z_scores, 0, _matrix(scores)), weights)
+    scores, reference = _with_reference(scores, reference)
+    z = [_z_scores(column, others) for column, others in zip(scores.T, reference.T, strict=True)]
+    return _weighted(np.stack(z, axis=1), weights)
 
 
-def _z_scores(column: np.ndarray) -> np.ndarray:
+def _z_scores(column: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    known = reference[np.isfinite(reference)] / 2  # halves, so that the span of the largest float64 does not overflow
     finite = np.isfinite(column)
-    values = column[finite] / 2  # halves, so that the span of the largest float64 does not overflow
-    z = np.zeros(len(values))
-    if len(values) and (span := np.ptp(values)) > 0:
-        unit = (values - values.min()) / span  # z-scores ignore scale and shift; squares of [0, 1] stay in range
-        z = (unit - unit.mean()) / unit.std()
-    result = np.full(len(column), z.min(initial=0.0) - 1 if len(values) else 0.0)
+    z = np.zeros(finite.sum())
+    lowest = 0.0
+    if len(known) and (span := np.ptp(known)) > 0:
+        unit = (known - known.min()) / span  # z-scores ignore scale and shift; squares of [0, 1] stay in range
+        z = ((column[finite] / 2 - known.min()) / span - unit.mean()) / unit.std()
+        lowest = -unit.mean() / unit.std()
+    result = np.full(len(column), lowest - 1 if len(known) else 0.0)
     result[finite] = z
     return result
+
+
+def _with_reference(scores: Array, reference: Array | None) -> tuple[np.ndarray, np.ndarray]:
+    """Both as matrices of as many experts."""
+    own = _matrix(scores)
+    others = own if reference is None else _matrix(reference)
+    if others.shape[1] != own.shape[1]:
+        raise ValueError(f"reference of {others.shape[1]} experts, scores of {own.shape[1]}: as many are wanted")
+    return own, others
 
 
 def _dense_ranks(scores: np.ndarray) -> np.ndarray:
@@ -326,17 +403,20 @@ def _weighted(terms: np.ndarray, weights: Sequence[float] | None) -> np.ndarray:
     return sum((factor * term for factor, term in zip(factors, terms.T, strict=True)), np.zeros(len(terms)))
 
 
-METHODS: Mapping[str, Callable[[np.ndarray, Sequence[float] | None], np.ndarray]] = MappingProxyType(
+METHODS: Mapping[str, Callable[[np.ndarray, Sequence[float] | None, np.ndarray | None], np.ndarray]] = MappingProxyType(
     {
-        "copeland": lambda scores, _: copeland(scores),
+        "copeland": lambda scores, _, reference: copeland(scores, reference),
         "rank_sum": rank_sum,
-        "comparator": lambda scores, _: comparator_sort(scores),
+        "comparator": lambda scores, weights, reference: comparator_sort(scores),
         "z_score_sum": z_score_sum,
+        "log_rank_sum": log_rank_sum,
     }
 )
-"""(scores float[A, E], weights) to values [A], larger is better."""
+"""(scores float[A, E], weights, reference float[R, E] or None) to values [A], larger is better."""
 
 _MAJORITIES = ("copeland", "comparator")
+SUMS = tuple(method for method in METHODS if method not in _MAJORITIES)
+"""The methods that give an architecture a number against a reference, which a search can maximise."""
 
 
 def _check(experts: tuple[str, ...], method: str, weights: Sequence[float] | None) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from projects.wrcor.experts import Find, find_experts, find_vote
 from projects.wrcor.paper import title
 from zsnas_jax.base import SearchSpace
-from zsnas_jax.search import z_scores
+from zsnas_jax.search import vote_scores
 from zsnas_jax.search.seeds import NUM_REFERENCE
+from zsnas_jax.votes import SUMS
 
 
 class Objective(NamedTuple):
@@ -52,11 +53,9 @@ def make_objective(score: str, find: Find, reference: np.ndarray | None = None) 
     if found is None:
         return None
     columns = np.stack(list(found.values()), axis=1).astype(np.float32)
-    if ballot and ballot.method == "z_score_sum":
-        weights = np.array(ballot.weights or [1.0] * len(found), np.float32)
+    if ballot and ballot.method in SUMS:
         sample = columns if reference is None else columns[reference]
-        z = z_scores(jnp.asarray(sample), jnp.asarray(columns))
-        columns = np.asarray(jnp.sum(weights * z, axis=1, keepdims=True))
+        columns = np.asarray(jax.vmap(vote_scores(lambda row: row, ballot, sample))(jnp.asarray(columns)))
     return Objective(score, title(score), columns)
 
 

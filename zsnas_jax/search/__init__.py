@@ -8,7 +8,7 @@ found = state.archs[state.best]
 from zsnas_jax.search.constraints import allowed_rows, constrained
 from zsnas_jax.search.host import HostLoop, host_scores
 from zsnas_jax.search.loop import Known, SearchState, advance, run, start
-from zsnas_jax.search.reference import ScoreFn, z_score_sum, z_scores
+from zsnas_jax.search.reference import ScoreFn, vote_scores, z_scores
 from zsnas_jax.search.sources import canonical_form, live_scores, table_scores
 from zsnas_jax.search.strategies import (
     STRATEGIES,
@@ -39,6 +39,6 @@ __all__ = [
     "run",
     "start",
     "table_scores",
-    "z_score_sum",
+    "vote_scores",
     "z_scores",
 ]

@@ -1,12 +1,14 @@
-"""Scores in units of a sample's spread: what a sum over experts adds up. R reference architectures, E experts."""
+"""Scores in units of a sample's: what a sum over experts adds up. R reference architectures, E experts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax.base import Arch
+from zsnas_jax.votes import Vote
 
 ScoreFn = Callable[[Arch], jax.Array]
 """arch to float32[E], larger is better; traces under jit."""
@@ -34,28 +36,55 @@ def z_scores(reference: jax.Array, scores: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(scores), (scores - mean) / scale, lowest - 1)
 
 
-def z_score_sum(
-    score_fn: ScoreFn, reference: jax.Array | np.ndarray, weights: Sequence[float] | None = None
-) -> ScoreFn:
-    """A source with one expert: sum_e w_e z_e, what the votes of method "z_score_sum" come to inside a search.
-
-    `zsnas_jax.votes.z_score_sum` takes mean and deviation over the whole set that it ranks; a search does not have its
-    set yet, and takes them over a sample.
+def ranks(reference: jax.Array, scores: jax.Array) -> jax.Array:
+    """1/2 + the number of reference scores that are smaller + half of those that are equal, as `zsnas_jax.votes.ranks`.
 
     Args:
-        score_fn: of E experts.
+        reference: float[R, E].
+        scores: float[E].
+
+    Returns:
+        float32[E].
+    """
+    lower = lambda values: jnp.where(jnp.isfinite(values), values, -jnp.inf)
+    own, others = lower(scores), lower(reference)
+    return 0.5 + (others < own).sum(0) + (others == own).sum(0) / 2
+
+
+def log_ranks(reference: jax.Array, scores: jax.Array) -> jax.Array:
+    """log(rank / R) of `ranks`: float[R, E], float[E] to float32[E]."""
+    return jnp.log(ranks(reference, scores) / len(reference))
+
+
+UNITS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType(
+    {"z_score_sum": z_scores, "rank_sum": ranks, "log_rank_sum": log_ranks}
+)
+"""Method of a vote to (reference float[R, E], scores float[E]) to what it adds up, float[E]."""
+
+
+def vote_scores(score_fn: ScoreFn, vote: Vote, reference: jax.Array | np.ndarray) -> ScoreFn:
+    """A source with one expert: what a vote that is a sum comes to inside a search.
+
+    `zsnas_jax.votes.vote` counts against the whole set that it ranks; a search does not have its set yet, and counts
+    against a sample.
+
+    Args:
+        score_fn: of E experts, those of the vote in its order.
+        vote: of a method in `UNITS`.
         reference: float[R, E], its scores of R architectures drawn from the space.
-        weights: a factor for each expert; None: all 1.
 
     Returns:
         arch to float32[1], always finite.
 
     Raises:
-        ValueError: if there is not one weight for each expert.
+        ValueError: if the vote is no sum, or of another number of experts.
     """
     sample = jnp.asarray(reference, jnp.float32)
-    num_experts = sample.shape[-1]
-    factors = [1.0] * num_experts if weights is None else [float(weight) for weight in weights]
-    if len(factors) != num_experts:
-        raise ValueError(f"{len(factors)} weights {factors} for {num_experts} experts: one for each is wanted")
-    return lambda arch: jnp.sum(jnp.asarray(factors) * z_scores(sample, score_fn(arch)), keepdims=True)
+    if vote.method not in UNITS:
+        raise ValueError(f"vote {vote.name!r} is counted by {vote.method}: a search adds up {', '.join(UNITS)}")
+    if sample.ndim != 2 or sample.shape[-1] != len(vote.experts):
+        raise ValueError(
+            f"reference scores of shape {sample.shape}: vote {vote.name!r} has {len(vote.experts)} experts"
+        )
+    units, factors = UNITS[vote.method], jnp.asarray(vote.weights or [1.0] * len(vote.experts))
+    return lambda arch: jnp.sum(factors * units(sample, score_fn(arch)), keepdims=True)
