@@ -2,6 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from zsnas_jax.reports import metrics, plots
@@ -69,3 +70,13 @@ def test_scatter_draws_what_is_finite(tmp_path):
     scores = {"a": np.where(X < 0, -np.inf, X), "none": np.full(200, -np.inf), "few": np.full(200, 1.0)}
     plots.scatter(tmp_path / "s.png", scores, Y, dict.fromkeys(scores, "title"), "accuracy")
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gain_is_that_of_the_formula():
+    truth, scores = np.array([50.0, 90, 70, 60]), np.array([1.0, 2, 3, -np.inf])
+    gains = 2 ** np.array([0.5, 1.0]) - 1  # of 70, then 90
+    ideal = (2**1.0 - 1) + (2**0.5 - 1) / np.log2(3)
+    assert metrics.ndcg(scores, truth, 2) == pytest.approx((gains[0] + gains[1] / np.log2(3)) / ideal)
+    assert metrics.ndcg(truth, truth, 3) == 1 and np.isnan(metrics.ndcg(scores, np.ones(4), 2))
+    tied = metrics.ndcg(np.ones(4), truth, 2)
+    assert tied == pytest.approx(metrics.ndcg(np.ones(4), truth[::-1], 2)) and 0 < tied < 1

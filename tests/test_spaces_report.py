@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from projects.spaces import comparison, pictures, report_main
 from projects.spaces import groups as groups_module
-from projects.spaces import report_main
+from projects.spaces import scored as scored_module
 from zsnas_jax.search_spaces import nasbench_macro
 from zsnas_jax.storage import files
 
@@ -41,14 +42,34 @@ def folder(tmp_path):
     return tmp_path
 
 
+def section(folder):
+    whole = scored_module.read(folder, folder)
+    scored = scored_module.distinct(whole)
+    return "\n".join(report_main.section(whole, scored, comparison.compare(scored))).split("\n")
+
+
 def test_a_section_compares_different_networks_beside_their_controls(folder):
-    text = report_main.section(folder, folder)
+    text = section(folder)
     assert text[0] == "## nasbench_macro"
     assert "6 architectures, 5 different networks, which are compared" in text[2]
-    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text if line.startswith("| ")}
-    assert rows["wrcor"][1].startswith("1.000 [") and rows["wrcor"][-1] == " |"
-    assert rows["jaccor"][1] == "-" and rows["jaccor"][5] == "5"
-    assert rows["params"][-1] == "control |" and rows["num_convolutions"][-1] == "control |"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text if line.startswith("| ")]
+    rows = {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells}
+    assert rows["wrcor"]["rho"].startswith("1.000 [") and not rows["wrcor"]["below"]
+    assert rows["wrcor"]["nDCG"].startswith("1.000") and rows["wrcor"]["regret"] == "0.0000"
+    assert rows["jaccor"]["rho"] == "-" and rows["jaccor"]["undefined"] == "5"
+    assert rows["params"]["below"] == rows["num_convolutions"]["below"] == "control"
+
+
+def test_records_and_pictures_are_written(folder):
+    scored = scored_module.distinct(scored_module.read(folder, folder))
+    rows = comparison.compare(scored)
+    records = comparison.as_records(rows)
+    assert [record["proxy"] for record in records] == [row.proxy for row in rows]
+    assert records[0]["rho"] == 1 and {"rho_low", "ndcg_high", "alike"} <= set(records[0])
+    pictures.overview(folder / "overview.png", rows)
+    pictures.agreement(folder / "scores.png", scored)
+    assert pictures.by_convolutions(folder / "convolutions.png", {"one": scored})
+    assert all((folder / name).stat().st_size > 1000 for name in ("overview.png", "scores.png", "convolutions.png"))
 
 
 def test_pairs_of_a_group_are_counted():
@@ -60,7 +81,7 @@ def test_pairs_of_a_group_are_counted():
 
 
 def test_equal_networks_are_one(folder):
-    scored = report_main.distinct(report_main.read(folder, folder))
+    scored = scored_module.distinct(scored_module.read(folder, folder))
     keys = [nasbench_macro.isomorphism_key(nasbench_macro.decode(arch)) for arch in scored.archs]
     assert len(keys) == len(set(keys)) == 5 and len(scored.accuracy) == len(scored.scores["wrcor"]) == 5
 
@@ -69,10 +90,10 @@ def test_a_run_without_a_benchmark_is_refused(folder):
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps(report | {"benchmark": None}))
     with pytest.raises(ValueError, match="was scored without a benchmark"):
-        report_main.read(folder, folder)
+        scored_module.read(folder, folder)
 
 
 def test_another_table_of_the_name_is_refused(folder):
     (folder / "macro.csv").write_text("arch,test_acc,mean_acc\n00000000,[],50\n")
     with pytest.raises(ValueError, match="is not the table that"):
-        report_main.read(folder, folder)
+        scored_module.read(folder, folder)

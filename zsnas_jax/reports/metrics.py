@@ -133,3 +133,29 @@ def interval(values: np.ndarray) -> Interval:
 def top_k(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
     """The truth, float[min(k, N)], of the k best-scored architectures, best first; of ties the earlier."""
     return truth[np.argsort(-scores, kind="stable")[:k]]
+
+
+def ndcg(scores: np.ndarray, truth: np.ndarray, k: int) -> float:
+    """Normalised discounted cumulative gain of the k best-scored: sum_j (2^a_j - 1) / log2(1 + j), over the ideal sum.
+
+    a_j is the truth of the j-th, scaled so that it spans [0, 1] over all; architectures of equal score share the mean
+    of their gains.
+
+    Args:
+        scores: float[N].
+        truth: float[N].
+        k: how many count.
+
+    Returns:
+        float in [0, 1]; NaN if the truth is constant.
+
+    Source: as Tybl and Neumann (VKDNW), CVPR 2025, judge rankings.
+    """
+    span = np.ptp(truth)
+    if not span > 0:
+        return float("nan")
+    gains = 2.0 ** ((truth - truth.min()) / span) - 1
+    _, level, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    shared = (np.bincount(level, gains) / counts)[level]
+    discounts = 1 / np.log2(2 + np.arange(min(k, len(truth))))
+    return float(top_k(scores, shared, k) @ discounts / (top_k(gains, gains, k) @ discounts))

@@ -230,6 +230,33 @@ def within_groups(path: str | os.PathLike[str], panels: Mapping[str, Mapping[str
     _save(figure, path)
 
 
+def heat_map(
+    path: str | os.PathLike[str], values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
+) -> None:
+    """Correlations as colours with their numbers, blue above 0, red below; what is not there stays white.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        values: float[R, C] in [-1, 1]; NaN is not there.
+        rows: names of the rows.
+        columns: names of the columns.
+        title: of the picture.
+    """
+    longest = max(map(len, rows))
+    size = 2.2 + 0.075 * longest + 0.52 * len(columns), 2.6 + 0.34 * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if abs(value) > 0.6 else "black")
+    axes.set_title(textwrap.fill(title, max(30, int(9 * size[0]))), fontsize=10)
+    _save(figure, path)
+
+
 def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
 
