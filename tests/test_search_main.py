@@ -171,7 +171,7 @@ def test_the_folder_of_another_search_is_refused(finished):
 
 
 BAD_INPUT = [
-    (["--strategy=bandit"], "flag --strategy=bandit: allowed are random, reinforce, evolution"),
+    (["--strategy=bandit"], "flag --strategy=bandit: allowed are random, reinforce, evolution, genetic"),
     (["--tournament_size=65"], "tournament_size is 65: at most population_size, 64, is allowed"),
     (["--num_architectures=63"], "num_architectures is 63: evolution begins with 64 random ones"),
     (["--num_architectures=0"], "flag --num_architectures=0: allowed are whole numbers from 1 to 20,000,000"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from searching import SPACE, TABLE
 
-from zsnas_jax import benchmarks, search, votes
+from zsnas_jax import benchmarks, search, search_spaces, votes
 from zsnas_jax.search import strategies
 
 
@@ -59,18 +59,51 @@ def test_evolution_begins_with_samples_of_the_space():
     np.testing.assert_array_equal(strategy.ask(key, strategy.init(key)), SPACE.sample(key))
 
 
+def test_a_generation_is_children_of_the_best_so_far():
+    strategy = search.genetic(SPACE, generation_size=4, num_parents=2)
+    state = strategy.init(jax.random.key(0))
+    told = SPACE.from_index(np.array([3, 50, 50, 700, 9000]))
+    for arch, score in zip(told, [1, 5, 5, np.nan, 9], strict=True):  # 50 counts once; 9 is of the next generation
+        state = strategy.tell(state, jnp.asarray(arch), jnp.float32([score]))
+    assert sorted(SPACE.to_index(np.asarray(state.archs)).tolist()) == [50, 9000]
+    parents = np.asarray(state.parents)
+    assert sorted(SPACE.to_index(parents).tolist()) == [3, 50]
+    ask = jax.jit(strategy.ask)
+    for i in range(20):
+        child = np.asarray(ask(jax.random.key(i), state))
+        assert min((child != parent).sum() for parent in parents) == 1  # place 1 of 4: a mutation
+        child = np.asarray(ask(jax.random.key(i), state._replace(num_told=jnp.int32(6))))
+        assert ((child == parents[0]) | (child == parents[1])).all()
+
+
+def test_children_are_of_the_space():
+    space = search_spaces.make_space("autoformer_t")
+    strategy = search.genetic(space, generation_size=8, num_parents=4)
+    score_fn = lambda arch: space.num_params(arch, 10).astype(jnp.float32)
+    states = jax.jit(jax.vmap(lambda key: search.run(key, strategy, score_fn, 64)))(
+        jax.random.split(jax.random.key(0), 4)
+    )
+    assert jax.vmap(jax.vmap(space.is_valid))(states.archs).all()
+    scores = np.asarray(states.scores[:, :, 0])
+    assert (scores[:, 32:].mean(1) > scores[:, :8].mean(1)).all()
+    with pytest.raises(ValueError, match="genetic goes by one score, not by 3 experts"):
+        search.genetic(space, num_experts=3)
+    with pytest.raises(ValueError, match="num_parents is 9: allowed are 1 to generation_size, 8"):
+        search.genetic(space, generation_size=8, num_parents=9)
+
+
 def test_evolution_with_exact_accuracies_reaches_the_optimum_region():
     table = benchmarks.open_benchmark(golden.shared_file("data/nasbench201.csv.gz"))
     accuracy = np.asarray(table.columns["cifar10_test_200_mean"])
     score_fn = search.table_scores(SPACE, accuracy)
     keys = jax.random.split(jax.random.key(0), 20)
     found = {}
-    for name in ("evolution", "random"):
+    for name in ("evolution", "genetic", "random"):
         strategy = search.make_strategy(name, SPACE)
         states = jax.jit(jax.vmap(lambda key: search.run(key, strategy, score_fn, 500)))(keys)
         found[name] = np.asarray(states.scores[:, :, 0].max(1))
     assert found["evolution"].mean() > 0.9425 > found["random"].mean()
-    assert found["evolution"].max() == accuracy.max()
+    assert found["genetic"].mean() > 0.9415 and found["evolution"].max() == accuracy.max()
 
 
 def test_a_policy_has_one_logit_for_two_choices_else_one_a_choice():

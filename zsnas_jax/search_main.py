@@ -41,6 +41,7 @@ FLAGS = absl_flags.FLAGS
 SEARCH = Subject("The search")
 LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
+_OWN_FLAGS |= {"genetic": ("generation_size", "num_parents")}
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
 _MOST = 20_000_000
 """Architectures of all seeds together: their states are held in memory, and written whole at each commit."""
@@ -54,6 +55,10 @@ def define_flags() -> None:
     SEARCH.whole("num_seeds", 1, "How often to search; the report says how much the seeds differ.", Range(1, _MOST))
     SEARCH.whole("population_size", 64, "Of evolution.", Range(1, _MOST))
     SEARCH.whole("tournament_size", 10, "Of evolution.", Range(1, _MOST))
+    SEARCH.whole("generation_size", 50, "Of genetic.", Range(1, _MOST))
+    SEARCH.whole(
+        "num_parents", 10, "Of genetic: the best so far, whose children the next generation is.", Range(1, _MOST)
+    )
     SEARCH.real("learning_rate", 1e-3, "Of reinforce.", Range(0.0, 1e6, without=(0,)))
     SEARCH.whole(
         "chunk",

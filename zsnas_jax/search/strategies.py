@@ -1,4 +1,4 @@
-"""Search strategies as values: random search, REINFORCE, regularized evolution.
+"""Search strategies as values: random search, REINFORCE, regularized evolution, evolution by generations.
 
 A strategy proposes an architecture (`ask`) and hears its scores (`tell`); its state is a pytree, so that seeds vmap.
 Hyper-parameters may be traced, save those that are sizes: a strategy can be made inside a function that is vmapped
@@ -7,7 +7,8 @@ over a learning rate. Axes: G genes, P population, K contestants, R reference ar
 Every proposal counts among the architectures of a search, the first ones included, which are drawn from the space.
 Sources: Jing et al., "WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation" (all three, and
 their settings); Real et al., "Regularized Evolution for Image Classifier Architecture Search"; Williams, "Simple
-Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
+Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Chen et al., "AutoFormer", ICCV
+2021 (generations, after Guo et al., "Single Path One-Shot").
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ import optax
 from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.search.reference import z_scores
 from zsnas_jax.votes import tournament
+
+MAX_CROSSINGS = 50
+"""How often two parents are crossed for a child of the space, before it samples one."""
 
 MAX_REDRAWS = 1000
 """How often REINFORCE draws again for a valid architecture, before it takes one that the space samples."""
@@ -143,6 +147,99 @@ def evolution(
 
     settings = {"population_size": population_size, "tournament_size": tournament_size}
     return SearchStrategy("evolution", init, ask, tell, settings, population_size)
+
+
+class GeneticState(NamedTuple):
+    """The best architectures so far and the parents of this generation, K of each, num_told int32[] so far.
+
+    The first `num_best` int32[] of archs [K, ...] and scores float32[K] are there; likewise of the parents.
+    """
+
+    archs: Arch
+    scores: jax.Array
+    num_best: jax.Array
+    parents: Arch
+    num_parents: jax.Array
+    num_told: jax.Array
+
+
+def genetic(
+    space: SearchSpace, *, num_experts: int = 1, generation_size: int = 50, num_parents: int = 10
+) -> SearchStrategy:
+    """Evolution by generations of P: half are mutations of the K best so far, half children that two of them share.
+
+    The first generation is drawn from the space. A child takes each gene from one of two of the K, uniformly; where the
+    space does not have it, two are drawn again; after `MAX_CROSSINGS` the space samples one. The K best are those of
+    all generations, each architecture once; of equal scores the older stays.
+
+    Args:
+        space: what is searched. AutoFormer's own mutation is that of
+            `space._replace(mutate=functools.partial(autoformer.redraw, grid))`.
+        num_experts: 1; a vote that is no sum has no best.
+        generation_size: P.
+        num_parents: K.
+
+    Raises:
+        ValueError: if there are several experts, a size is below 1, or K above P.
+
+    Source: Chen et al., AutoFormer, ICCV 2021. Deviation: there what was proposed before is drawn again.
+    """
+    if num_experts != 1:
+        raise ValueError(
+            f"strategy genetic goes by one score, not by {num_experts} experts: allowed is a vote that sums"
+        )
+    if not 1 <= num_parents <= generation_size:
+        raise ValueError(f"num_parents is {num_parents}: allowed are 1 to generation_size, {generation_size}")
+
+    def init(key: jax.Array) -> GeneticState:
+        archs = _empty(jax.eval_shape(space.sample, key), num_parents)
+        none, zero = jnp.full(num_parents, -jnp.inf, jnp.float32), jnp.int32(0)
+        return GeneticState(archs, none, zero, archs, zero, zero)
+
+    def parent(key: jax.Array, state: GeneticState) -> Arch:
+        place = jax.random.randint(key, (), 0, state.num_parents)
+        return jax.tree.map(lambda leaf: leaf[place], state.parents)
+
+    def cross(key: jax.Array, state: GeneticState) -> Arch:
+        def propose(i: jax.Array) -> Arch:
+            one_key, other_key, gene_key = jax.random.split(jax.random.fold_in(key, i), 3)
+            one, tree = jax.tree.flatten(parent(one_key, state))
+            other = jax.tree.leaves(parent(other_key, state))
+            keys = jax.random.split(gene_key, len(one))
+            mixed = [
+                jnp.where(jax.random.bernoulli(k, 0.5, a.shape), a, b) for k, a, b in zip(keys, one, other, strict=True)
+            ]
+            return jax.tree.unflatten(tree, mixed)
+
+        return redraw(propose, space.is_valid, MAX_CROSSINGS, lambda: space.sample(key))
+
+    def mutate(key: jax.Array, state: GeneticState) -> Arch:
+        parent_key, mutation_key = jax.random.split(key)
+        return space.mutate(mutation_key, parent(parent_key, state))
+
+    def ask(key: jax.Array, state: GeneticState) -> Arch:
+        place = state.num_told % generation_size
+        kind = jnp.where(state.num_told < generation_size, 0, jnp.where(2 * place < generation_size, 1, 2))
+        return jax.lax.switch(kind, (lambda key, state: space.sample(key), mutate, cross), key, state)
+
+    def tell(state: GeneticState, arch: Arch, scores: jax.Array) -> GeneticState:
+        _check_experts(scores, 1)
+        score = jnp.where(jnp.isfinite(scores[0]), scores[0], -jnp.inf)
+        equal = jax.tree.map(lambda ring, leaf: (ring == leaf).reshape(num_parents, -1).all(1), state.archs, arch)
+        there = jnp.arange(num_parents) < state.num_best
+        is_known = (jnp.stack(jax.tree.leaves(equal)).all(0) & there).any()
+        is_full = state.num_best == num_parents
+        seat = jnp.where(is_full, jnp.argmin(state.scores), state.num_best)
+        enters = ~is_known & (~is_full | (score > state.scores[seat]))
+        put = lambda ring, leaf: jnp.where(enters, ring.at[seat].set(leaf), ring)
+        best = jax.tree.map(put, state.archs, arch), put(state.scores, score), state.num_best + (enters & ~is_full)
+        ends = (state.num_told + 1) % generation_size == 0
+        chosen = lambda new, old: jax.tree.map(lambda a, b: jnp.where(ends, a, b), new, old)
+        parents = chosen(best[0], state.parents), chosen(best[2], state.num_parents)
+        return GeneticState(*best, *parents, state.num_told + 1)
+
+    settings = {"generation_size": generation_size, "num_parents": num_parents}
+    return SearchStrategy("genetic", init, ask, tell, settings, generation_size)
 
 
 class Policy(NamedTuple):
@@ -277,6 +374,7 @@ STRATEGIES: Mapping[str, Callable[..., SearchStrategy]] = MappingProxyType(
         "random": lambda space, *, num_experts=1: random_search(space),
         "reinforce": reinforce,
         "evolution": evolution,
+        "genetic": genetic,
     }
 )
 """The strategies by name: (space, num_experts, its hyper-parameters) to the value."""
