@@ -21,6 +21,7 @@ from projects.wrcor.objectives import Objective
 from projects.wrcor.stopwatch import Stopwatch, describe_seconds
 from zsnas_jax import search
 from zsnas_jax.base import SearchSpace
+from zsnas_jax.runs.settings import stream_identity
 from zsnas_jax.search.seeds import search_keys
 from zsnas_jax.storage.store import ResultStore
 
@@ -171,6 +172,7 @@ def stored_settings(space: SearchSpace, settings: SearchSettings) -> dict[str, A
     return {"space": space.name, "strategies": json.dumps(strategies, sort_keys=True)} | {
         "num_architectures": settings.num_architectures,
         "seed": settings.seed,
+        "random_sha256": stream_identity(search_keys(settings.seed)[1]),
     }
 
 
