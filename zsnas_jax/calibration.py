@@ -132,10 +132,7 @@ def _normal_scores(y: np.ndarray) -> np.ndarray:
 
 
 def _accuracies(model: Calibration, scores: np.ndarray) -> np.ndarray:
-    """Accuracies at normal scores: linear between those of trained networks, and on at the ends as their outer thirds go.
-
-    Within [0, 1].
-    """
+    """Accuracies at normal scores: linear between trained networks, beyond them as their outer thirds go; in [0, 1]."""
     x, first = np.unique(model.target, return_index=True)
     y, third = model.accuracies[first], max(len(x) // 3, 1)
     below, above = ((y[b] - y[a]) / (x[b] - x[a]) for a, b in ((0, third), (-1 - third, -1)))
@@ -150,7 +147,7 @@ def _factor(kernel: Kernel, x: np.ndarray) -> np.ndarray:
 
 
 def _likelihood(kernel: Kernel, x: np.ndarray, target: np.ndarray) -> float:
-    """log p(y) = -y' K^-1 y / 2 - log |K| / 2, up to a constant."""
+    """Log p(y) = -y' K^-1 y / 2 - log |K| / 2, up to a constant."""
     factor = _factor(kernel, x)
     explained = scipy.linalg.solve_triangular(factor, target, lower=True)
     return float(-0.5 * explained @ explained - np.log(np.diag(factor)).sum())
@@ -168,7 +165,8 @@ def predict(model: Calibration, features: np.ndarray) -> Prediction:
     seen = scipy.linalg.solve_triangular(model.factor, shared, lower=True)
     deviation = np.sqrt(np.maximum(_prior(model.kernel, x) - np.square(seen).sum(0), 0.0))
     score = shared.T @ model.weights
-    return Prediction(*(_accuracies(model, score + side * deviation) for side in (0, -1, 1)), score)
+    accuracy, low, high = (_accuracies(model, score + side * deviation) for side in (0, -1, 1))
+    return Prediction(accuracy, low, high, score)
 
 
 def _prior(kernel: Kernel, x: np.ndarray) -> np.ndarray:

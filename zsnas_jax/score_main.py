@@ -26,10 +26,11 @@ from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.proxies.labels import label, parse
-from zsnas_jax.reports import score_report
+from zsnas_jax.reports import calibration_report, score_report
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, stored_settings
+from zsnas_jax.runs.trained import read_trained
 from zsnas_jax.storage import files
 from zsnas_jax.storage.store import ResultStore
 from zsnas_jax.votes import Vote
@@ -58,6 +59,13 @@ def define_flags() -> None:
         "Votes are counted against so many random architectures, which are scored, too; default: the ones at hand.",
         Range(2, 1_000_000),
     )
+    flags.SCORES.path(
+        "calibrate",
+        None,
+        "CSV of networks that you have trained, arch and accuracy (a fraction) or percent: accuracies are predicted "
+        "from the scores.",
+    )
+    flags.SCORES.whole("train_next", 5, "With --calibrate: how many networks to propose for training.", Range(0, 1000))
     flags.SCORES.switch(
         "share_isomorphic",
         False,
@@ -131,6 +139,9 @@ def main() -> None:
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
     how: dict[str, Any] = {"candidates_per_step": FLAGS.candidates_per_step, "programs": FLAGS.programs}
     programs = scorer_for(space, chosen, source, settings, **how).programs  # or says what is wrong, now
+    trained = read_trained(space, pathlib.Path(FLAGS.calibrate)) if FLAGS.calibrate else None
+    if trained:
+        calibration_report.check_count(len(trained.accuracies), len(chosen))
     stored = stored_settings(settings, space, source, FLAGS.dataset)
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
@@ -146,6 +157,15 @@ def main() -> None:
         run = times._asdict() | how | {"programs": programs, "vote_reference": FLAGS.vote_reference}
         what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts()
         summary = score_report.make_report(space, archs, *what)
+        calibrated = None
+        if trained:
+            of_trained, _ = score_archs(store, space, trained.archs, chosen, source, settings, **how)
+            columns = [dict(zip(map(label, chosen), own.T, strict=True)) for own in (matrix, of_trained)]
+            calibrated = calibration_report.calibrate(space, archs, columns[0], trained, columns[1], FLAGS.train_next)
+            summary["calibration"] = calibration_report.as_json(calibrated)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
+        written += calibration_report.write(out, calibrated) if calibrated else []
     print(score_report.as_text(summary))
+    if calibrated:
+        print(f"\n{calibration_report.as_text(calibrated)}")
     print(f"\nwritten: {out}/ {', '.join(written)}")

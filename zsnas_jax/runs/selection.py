@@ -104,11 +104,11 @@ def _read_archs(space: SearchSpace, path: pathlib.Path) -> Iterator[np.ndarray]:
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if string := line.strip():
             with reading(f"{path}, line {number}"):
-                yield _decode(space, string)
+                yield decode(space, string)
 
 
-def _decode(space: SearchSpace, string: str) -> np.ndarray:
-    """`space.decode`, whose message repeats the whole string."""
+def decode(space: SearchSpace, string: str) -> np.ndarray:
+    """`space.decode`, whose message would repeat the whole of a long string."""
     if len(string) > _MAX_LINE:
         raise ValueError(f"it has {len(string):,} characters, allowed are at most {_MAX_LINE:,}")
     try:
