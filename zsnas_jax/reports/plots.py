@@ -257,6 +257,44 @@ def heat_map(
     _save(figure, path)
 
 
+class Worth(NamedTuple):
+    """How well predictions rank, by how many networks were trained.
+
+    Attributes:
+        lines: kind of the features to records of `trained`, `rho` and `rho_std`.
+        label: of what needs no trained network.
+        level: its rho.
+    """
+
+    lines: Mapping[str, Sequence[Mapping[str, float]]]
+    label: str
+    level: float
+
+
+def worth(path: str | os.PathLike[str], panels: Mapping[str, Worth]) -> None:
+    """Rho over the number of trained networks, a panel a space, with what needs none as a dotted line.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        panels: name of a space to its lines.
+    """
+    figure, rows, columns = _panels(len(panels), 4.6, 3.6, min(len(panels), 3))
+    for i, (name, own) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for j, (kind, records) in enumerate(own.lines.items()):
+            x, y, spread = (np.array([record[key] for record in records]) for key in ("trained", "rho", "rho_std"))
+            axes.errorbar(x, y, spread, color=_COLOURS[j], marker=_MARKERS[j], markersize=4, capsize=2, label=kind)
+        axes.axhline(own.level, color="black", linestyle=":", label=own.label)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(x, [str(int(count)) for count in x])
+        axes.set_xlabel("trained networks")
+        axes.set_ylabel("rho on the others")
+        axes.set_title(in_lines(name), fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower right")
+    _save(figure, path)
+
+
 def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
 

@@ -1,0 +1,111 @@
+"""How many trained networks a score is worth: rho of predictions over the number of networks that were trained.
+
+    python -m projects.spaces.curves_main --folders=results/spaces/a,results/spaces/b --tables=tables
+    python -m projects.spaces.curves_main --nasbench201=nasbench201.csv.gz
+
+For 8, 16, ..., 1,024 trained networks, as long as half are left, 20 draws of them each: a calibration on ranks of all
+scores (`zsnas_jax.calibration`), and Spearman's rho of what it predicts with the accuracies of the others. Writes
+curves.csv and curves.png, in which the line of dots is the best score alone: where the curve crosses it, training that
+many networks beats it. --nasbench201 takes the shipped scores of all 15,625 cells, beside the features of the genotype
+alone.
+"""
+
+from collections.abc import Mapping
+import pathlib
+from typing import NamedTuple
+
+from absl import app, flags
+import numpy as np
+
+from projects.spaces.scored import distinct, read
+from zsnas_jax import benchmarks, calibration
+from zsnas_jax.reports import documents, metrics, plots
+from zsnas_jax.search_spaces import nasbench201
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
+flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
+flags.DEFINE_string("nasbench201", None, "Table of NAS-Bench-201's accuracies, for its shipped scores.")
+flags.DEFINE_string("out", "benchmarks/calibration", "Folder of what is written.")
+flags.DEFINE_integer("draws", 20, "Of the trained networks.")
+flags.DEFINE_integer("most", 1024, "Trained networks at most.")
+
+DATASETS = ("cifar10", "cifar100", "imagenet16_120")
+_OF_STAGES = ("a_first2", "a_stage1", "a_stage2", "a_stage3", "g_first2", "g_stage1", "g_stage2", "g_stage3")
+
+
+class Subject(NamedTuple):
+    """Architectures with scores, label to float[A], and accuracies float[A]; other features float[A, F] or None."""
+
+    name: str
+    scores: Mapping[str, np.ndarray]
+    accuracy: np.ndarray
+    others: np.ndarray | None = None
+
+
+def of_nasbench201(table: str) -> list[Subject]:
+    """The shipped scores beside each of the three data sets."""
+    scores = benchmarks.open_benchmark("nasbench201_scores").columns
+    own = {name: np.asarray(column) for name, column in scores.items() if name not in _OF_STAGES}
+    space, index = nasbench201.space(), np.arange(nasbench201.NUM_ARCHS)
+    genes, truth = calibration.gene_features(space, nasbench201.from_index(index)), benchmarks.open_benchmark(table)
+    return [Subject(f"nasbench201, {d}", own, truth.lookup(f"{d}_test_200", index), genes) for d in DATASETS]
+
+
+def curve(features: np.ndarray, truth: np.ndarray, draws: int, most: int) -> list[dict[str, float]]:
+    """A record for each number of trained networks: the mean and deviation of rho, and the mean of the ten best."""
+    records, count = [], calibration.MIN_TRAINED
+    while count <= min(most, len(truth) // 2):
+        rhos, tops = [], []
+        for draw in range(draws):
+            order = np.random.default_rng(draw).permutation(len(truth))
+            trained, rest = order[:count], order[count:]
+            score = calibration.predict(calibration.fit(features[trained], truth[trained]), features[rest]).score
+            rhos.append(metrics.spearman(score, truth[rest]))
+            tops.append(metrics.top_k(score, truth[rest], 10).mean())
+        records.append(
+            {
+                "trained": count,
+                "rho": float(np.mean(rhos)),
+                "rho_std": float(np.std(rhos)),
+                "ten_best": float(np.mean(tops)),
+            }
+        )
+        count *= 2
+    return records
+
+
+def main(_: list[str]) -> None:
+    """Reads, fits, writes."""
+    subjects = of_nasbench201(FLAGS.nasbench201) if FLAGS.nasbench201 else []
+    for folder in map(pathlib.Path, FLAGS.folders):
+        scored = distinct(read(folder, pathlib.Path(FLAGS.tables)))
+        name = ", ".join(filter(None, (scored.space, scored.task)))
+        subjects.append(Subject(name, scored.scores, scored.accuracy))
+    if not subjects:
+        raise app.UsageError("--folders or --nasbench201: one is needed")
+    out, rows = pathlib.Path(FLAGS.out), []
+    out.mkdir(parents=True, exist_ok=True)
+    panels: dict[str, plots.Worth] = {}
+    for subject in subjects:
+        ranked = calibration.score_features(np.stack(list(subject.scores.values()), axis=1))
+        kinds = {"scores": ranked}
+        if subject.others is not None:
+            kinds |= {"genotype": subject.others, "both": np.concatenate([ranked, subject.others], axis=1)}
+        alone = {name: metrics.spearman(own, subject.accuracy) for name, own in subject.scores.items()}
+        best = max(alone, key=lambda name: np.nan_to_num(alone[name], nan=-1.0))
+        lines = {}
+        for kind, features in kinds.items():
+            lines[kind] = curve(features, subject.accuracy, FLAGS.draws, FLAGS.most)
+            own = {"space": subject.name, "features": kind, "best_alone": best, "rho_alone": alone[best]}
+            rows += [own | record for record in lines[kind]]
+            said = ", ".join(f"{record['rho']:.3f} of {record['trained']}" for record in lines[kind])
+            print(f"{subject.name}, {kind}: {said}")
+        panels[subject.name] = plots.Worth(lines, f"{best} alone", alone[best])
+    documents.write_csv(out / "curves.csv", rows)
+    plots.worth(out / "curves.png", panels)
+    print(f"written: {out}/curves.csv, curves.png")
+
+
+if __name__ == "__main__":
+    app.run(main)
