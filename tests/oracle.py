@@ -245,6 +245,7 @@ class Oracle:
         drawn: (params, image) in the place of the network's, for proxies that draw their own.
         drawn_image: the second of these.
         picture: one picture of noise, of another size.
+        slack: by proxy, by how much its score may differ for gradients that are zero in truth and rounding in float32.
         curve: U of Dextr, and how many logits there are to which count.
         signs: (i, shape) to +1 and -1 of that shape, of AZ-NAS.
     """
@@ -260,6 +261,7 @@ class Oracle:
     drawn_image: Any = None
     picture: Any = None
     curve: Any = None
+    slack: dict[str, float] = dataclasses.field(default_factory=dict)
     signs: Any = None
 
     def walk(self, image=None, *, params=None, norm="bn", masks=None) -> Passed:
@@ -531,16 +533,14 @@ class Oracle:
 
     # Gradients of single pictures.
 
-    unsure_signs = 0
-    """Of how many gradients GradSign counts a sign that is rounding."""
-
     def gradsign(self):
         total = 0.0
         for n in range(len(self.image)):
             label = _map_labels(lambda rows, n=n: rows[n : n + 1], self.label)
             g = self.kernel_gradients(image=self.image[n : n + 1], label=label)
             g = np.concatenate([m.ravel() for m in self.matrices(g)])
-            self.unsure_signs += int(((np.abs(g) < 1e-5 * np.abs(g).max()) & (g != 0)).sum())
+            unsure = ((np.abs(g) < 1e-5 * np.abs(g).max()) & (g != 0)).sum()
+            self.slack["gradsign"] = self.slack.get("gradsign", 0) + 2 * unsure
             total = total + np.sign(g)
         return np.abs(total).sum()
 
@@ -612,19 +612,24 @@ class Oracle:
         return total
 
     def dextr(self):
-        """The derivatives of the curve by differences."""
+        """The second derivative of the curve by a difference; NaN where the first is rounding."""
         (plane, draw), first = self.curve, self.image[:1]
         coordinates = draw(self.once.logits.value[0].size)
         total = 0.0
         for _, x in self.walk(first).walk.sites:
             s = np.linalg.svd(np.maximum(x.value, 0)[0].reshape(-1, x.shape[-1]).T, compute_uv=False)
             total += s[-1] / s[0] if s[0] > 0 else 0.0
-        at = lambda t: self.walk((plane @ [np.cos(t), np.sin(t)]).reshape(first.shape)).logits.value.ravel()[
-            coordinates
-        ]
-        step = 1e-4
-        before, here, after = at(-step), at(0.0), at(step)
-        v, w = (after - before) / (2 * step), (after - 2 * here + before) / step**2
+
+        def velocity(t):
+            passed = self.walk((plane @ [np.cos(t), np.sin(t)]).reshape(first.shape))
+            along = (plane @ [-np.sin(t), np.cos(t)]).reshape(first.shape)
+            unit = lambda k: (np.arange(passed.logits.value.size) == k).astype(float).reshape(passed.logits.shape)
+            own = [gradients(passed.logits, [passed.image], unit(k))[0] for k in coordinates]
+            return np.array([(g * along).sum() for g in own])
+
+        v, w = velocity(0.0), (velocity(1e-7) - velocity(-1e-7)) / 2e-7
+        if v @ v < 1e-18:  # a batch norm of one picture leaves rounding of the curve
+            return np.nan
         kappa = np.sqrt((v @ v) * (w @ w) - (v @ w) ** 2) / (v @ v) ** 1.5
         a, b = np.log1p(total), np.log1p(kappa)
         return a * b / (a + b)
@@ -640,6 +645,9 @@ class Oracle:
         found = dict(zip(self.params, gradients(loss, [passed.walk.params[p] for p in self.params]), strict=True))
         own = lambda path, at: found[path] if at is None else found[path][_slice(at)]
         tensors = [own(*tensor) for tensor in self._tensors()]
+        largest = max(np.abs(g).max() for g in tensors)
+        unsure = sum(np.abs(g).max() < 1e-6 * largest for g in tensors)  # zero in truth, rounding in float32
+        self.slack["intrain"] = 1.1 * unsure * gamma / np.log(len(passed.walk.sites) + 1)
         o = sum(min(1.0, g.std() / (np.abs(g).max() + 1e-10)) for g in tensors)
         return gamma * (1 + o) / np.log(len(passed.walk.sites) + 1)
 

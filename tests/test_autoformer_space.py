@@ -362,3 +362,14 @@ EVERY = (
 @pytest.mark.parametrize("number", [0, 1])
 def test_golden_values(number, road):
     check_golden(number, EVERY, road)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_golden_values_of_single_pictures_and_halves(number):
+    entry, network = entries()[number], golden_network(number, "static")
+    chosen = [proxies.gradsign(), proxies.ntk_cond(num_samples=8, parameters="kernels"), proxies.lswag()]
+    run = jax.jit(lambda params: scoring.score_network(network._replace(variables={"params": params}), chosen))
+    expected = entry["scores"]["gradsign"], -entry["scores"]["ntk_cond"], entry["scores"]["lswag_all"]
+    for found, right, rtol in zip(run(network.params), expected, (1e-3, 1e-2, 1e-2), strict=True):
+        np.testing.assert_allclose(found, right, rtol=rtol)

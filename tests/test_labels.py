@@ -105,8 +105,18 @@ ARGUMENTS = {
     "k": st.floats(0, 1),
     "jacobian": st.sampled_from(["batch", "per_sample"]),
     "learning_rate": st.floats(0, 1),
-    "num_samples": st.integers(1, 99),
+    "num_samples": st.integers(2, 99),
     "num_batches": st.integers(2, 9),
+    "num_tensors": st.integers(1, 999),
+    "weights": st.sampled_from(["normal", "own"]),
+    "pictures": st.sampled_from(["noise", "own"]),
+    "reduction": st.sampled_from(["sum", "mean"]),
+    "form": st.sampled_from(["paper", "released"]),
+    "parameters": st.sampled_from(["with_scales", "kernels"]),
+    "outputs": st.sampled_from(["convolutions", "activations", "trunk"]),
+    "image_size": st.none() | st.integers(1, 256),
+    "zero_layers": st.sampled_from(["skipped", "counted"]),
+    "share": st.floats(0, 1, exclude_min=True),
 }
 
 

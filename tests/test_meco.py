@@ -12,7 +12,7 @@ from zsnas_jax import proxies, scoring
 from zsnas_jax.base import Batch
 from zsnas_jax.measure.measurements import asked_for, measure, measurements_for
 from zsnas_jax.nn.probes import Site
-from zsnas_jax.proxies import meco
+from zsnas_jax.proxies.meco import smallest_eigenvalue, weighed_smallest_eigenvalue
 
 KINDS = {"convolutions": "conv", "activations": "relu", "trunk": "cell"}
 CHOSEN = {
@@ -51,11 +51,11 @@ def test_a_cell_without_a_path_has_what_its_stem_and_classifier_have():
 def test_the_eigenvalue_is_numpys_and_a_dead_channel_makes_it_zero():
     x = np.random.default_rng(0).standard_normal((2, 5, 5, 9))
     few = np.linalg.eigvalsh(np.corrcoef(x[0].reshape(25, 9).T))[0]
-    np.testing.assert_allclose(meco.smallest_eigenvalue(jnp.asarray(x)), few, rtol=1e-4)
+    np.testing.assert_allclose(smallest_eigenvalue(jnp.asarray(x)), few, rtol=1e-4)
     eight = np.linalg.eigvalsh(np.corrcoef(x[0].reshape(25, 9)[:, :8].T))[0] * 9 / 8
-    np.testing.assert_allclose(meco.weighed_smallest_eigenvalue(jnp.asarray(x)), eight, rtol=1e-4)
-    np.testing.assert_allclose(meco.smallest_eigenvalue(jnp.asarray(x).at[..., 2].set(3.0)), 0, atol=1e-6)
-    np.testing.assert_allclose(meco.smallest_eigenvalue(jnp.asarray(x[:, :2, :2])), 0, atol=1e-5)
+    np.testing.assert_allclose(weighed_smallest_eigenvalue(jnp.asarray(x)), eight, rtol=1e-4)
+    np.testing.assert_allclose(smallest_eigenvalue(jnp.asarray(x).at[..., 2].set(3.0)), 0, atol=1e-6)
+    np.testing.assert_allclose(smallest_eigenvalue(jnp.asarray(x[:, :2, :2])), 0, atol=1e-5)
 
 
 class Flat(nn.Module):

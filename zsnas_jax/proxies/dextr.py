@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax import linalg
@@ -43,14 +44,15 @@ def curvature(network: Network, plane: jax.Array, coordinates: jax.Array) -> jax
     """
     shape = network.batch.image.shape
 
-    def run(t: jax.Array) -> jax.Array:
-        image = (plane @ jnp.stack([jnp.cos(t), jnp.sin(t)])).reshape(shape)
-        return forward(network, image).logits.ravel()[coordinates]
+    def derivatives(coordinate: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def run(t: jax.Array) -> jax.Array:
+            image = (plane @ jnp.stack([jnp.cos(t), jnp.sin(t)])).reshape(shape)
+            return forward(network, image).logits.ravel()[coordinate]
 
-    # The operations carry derivatives of their own, which have no forward mode.
-    first = jax.jacrev(run)
-    zero = jnp.zeros((), plane.dtype)
-    v, w = first(zero), jax.jacrev(first)(zero)
+        # The operations carry derivatives of their own, which have no forward mode.
+        return jax.value_and_grad(jax.grad(run))(jnp.zeros((), plane.dtype))
+
+    v, w = lax.map(derivatives, coordinates)  # one by one: jaxlib 0.10.2 died of a ResNet's as a batch
     area = jnp.square(v).sum() * jnp.square(w).sum() - jnp.square((v * w).sum())
     return jnp.sqrt(jnp.maximum(area, 0.0)) / jnp.square(v).sum() ** 1.5
 

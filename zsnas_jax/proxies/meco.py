@@ -22,7 +22,7 @@ Outputs = Literal["convolutions", "activations", "trunk"]
 """Whose outputs: convolutions', activations', or of the stem and the blocks."""
 
 _PLACES = {"convolutions": "convolutions", "activations": "activated", "trunk": "trunk"}
-_SIZE, _CHANNELS = 64, 8
+_CHANNELS = 8
 _SOURCE = "Jiang et al., MeCo, NeurIPS 2023"
 
 
@@ -44,42 +44,46 @@ def weighed_smallest_eigenvalue(x: jax.Array) -> jax.Array:
     return x.shape[-1] / few * smallest_eigenvalue(x[..., :few])
 
 
-def _proxy(name: str, statistic: Callable[[jax.Array], jax.Array], outputs: str) -> Proxy:
+def _proxy(name: str, statistic: Callable[[jax.Array], jax.Array], outputs: str, image_size: int | None) -> Proxy:
     if outputs not in _PLACES:
         raise ValueError(f"{name} with outputs={outputs!r}: allowed are {', '.join(map(repr, _PLACES))}")
 
     score: Callable[[Measurements], jax.Array] = lambda measured: total(measured.observed["eigenvalues"])
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"{name} with image_size={image_size}: at least 1 is needed")
     observe = {"eigenvalues": Look(_PLACES[outputs], statistic)}
-    prepare = Drawn("own", "noise", image_size=_SIZE, num_pictures=1, refuses_attention=name)
-    settings = {"outputs": outputs}
+    prepare = Drawn("own", "noise", image_size=image_size, num_pictures=1, refuses_attention=name)
+    settings = {"outputs": outputs, "image_size": image_size}
     return Proxy(name, score, frozenset(), settings, _SOURCE, observe=observe, prepare=prepare)
 
 
-def meco(*, outputs: Outputs = "activations") -> Proxy:
+def meco(*, outputs: Outputs = "activations", image_size: int | None = 64) -> Proxy:
     """MeCo = sum over outputs of the smallest eigenvalue of the correlations between their channels.
 
     See the top of this file. 0 where there are more channels than pixels, or a channel is dead.
 
     Args:
         outputs: see `Outputs`; the outputs of convolutions before their norms, which do not change it.
+        image_size: pixels along the sides of the picture; None: as many as the run's have.
 
     Raises:
-        ValueError: for other outputs; where it is scored, if the network has none of them, or has attention.
+        ValueError: for other outputs or no pixel; where it is scored, if the network has none of them, or attention.
 
     Source: Jiang, Wang and Bie, "MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum Eigenvalue of
     Correlation", NeurIPS 2023, as its released code has it. Deviation: the code sums over all modules, containers,
     identities and norms among them, so that its number depends on how they are nested; here a kind of outputs counts.
     """
-    return _proxy("meco", smallest_eigenvalue, outputs)
+    return _proxy("meco", smallest_eigenvalue, outputs, image_size)
 
 
-def meco_opt(*, outputs: Outputs = "activations") -> Proxy:
+def meco_opt(*, outputs: Outputs = "activations", image_size: int | None = 64) -> Proxy:
     """MeCo_opt = sum over outputs of C / 8 times the smallest eigenvalue of the correlations between 8 channels.
 
     Args:
         outputs: as of `meco`.
+        image_size: likewise.
 
     Source: Jiang et al., NeurIPS 2023. Deviations: as of `meco`; and the paper draws the 8 channels, here they are the
     first, since no channel of an untrained network is before another.
     """
-    return _proxy("meco_opt", weighed_smallest_eigenvalue, outputs)
+    return _proxy("meco_opt", weighed_smallest_eigenvalue, outputs, image_size)
