@@ -1,0 +1,41 @@
+"""What NCD's proxies find in DARTS, from a folder as score_main leaves it."""
+
+import csv
+import json
+
+from absl.testing import flagsaver
+import jax
+import numpy as np
+
+from projects.ncd import darts_main
+from zsnas_jax.search_spaces import darts
+
+
+def test_the_best_of_each_proxy_the_median_and_the_first_are_described(tmp_path):
+    space = darts.space()
+    archs = [space.encode(space.sample(key)) for key in jax.random.split(jax.random.key(0), 5)]
+    scores = {"ncd_nwot": [3.0, 1, 2, 5, -np.inf], "swap": [1.0, 2, 9, 3, 4]}
+    assert darts_main.pick({k: np.array(v) for k, v in scores.items()}) == {
+        "ncd_nwot": 3, "swap": 2, "median": 2, "random": 0,
+    }  # fmt: skip
+    settings = {
+        "space": "darts",
+        "space_source": "C 3",
+        "dataset": "a/b.npz",
+        "batch_size": 4,
+        "seed": 0,
+        "init": "normal",
+    }
+    (tmp_path / "report.json").write_text(json.dumps({"settings": settings}))
+    with open(tmp_path / "scores.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["index", "arch", *scores], *zip(range(5), archs, *scores.values(), strict=True)])
+    with flagsaver.flagsaver(folder=str(tmp_path), out=str(tmp_path / "out"), trained=[]):
+        darts_main.main([])
+    with open(tmp_path / "out/cells.csv", newline="") as file:
+        rows = {row["cell"]: row for row in csv.DictReader(file)}
+    assert rows["swap"]["arch"] == archs[2] and rows["random"]["arch"] == archs[0]
+    params = darts.space(channels=36, layers=20).num_params(space.decode(archs[3]), 10)
+    assert float(rows["ncd_nwot"]["params (M), C 36, L 20"]) == round(float(params) / 1e6, 3)
+    assert (tmp_path / "out/ncd_nwot.png").stat().st_size > 1000 and "b.npz" in (
+        tmp_path / "out/RESULTS.md"
+    ).read_text()
