@@ -1,15 +1,14 @@
 """The search spaces by name. A space of your own is a `SearchSpace` value: pass it, nothing has to be registered.
 
-Commands read it from a file: --space=PATH.py:NAME.
+Commands take it from your code: --space=PATH.py:NAME or --space=MODULE:NAME.
 """
 
 from collections.abc import Callable, Mapping
 import functools
-import importlib.util
-import pathlib
 from types import MappingProxyType
 from typing import Any
 
+from zsnas_jax import user_code
 from zsnas_jax.base import SearchSpace
 from zsnas_jax.search_spaces import (
     accel_nasbench,
@@ -25,7 +24,6 @@ from zsnas_jax.search_spaces import (
     transnas101,
     zennas_mobilenet,
 )
-from zsnas_jax.storage import files
 
 SPACES: Mapping[str, Callable[[], SearchSpace]] = MappingProxyType(
     {
@@ -70,9 +68,9 @@ __all__ = [
 
 
 def make_space(name: str, size: Mapping[str, Any] = MappingProxyType({})) -> SearchSpace:
-    """The space of a name, or the one that a file of Python states: PATH.py:NAME, a `SearchSpace` or what returns one.
+    """The space of a name, or one of a user's code: PATH.py:NAME or MODULE:NAME, a `SearchSpace` or what returns one.
 
-    The file is run. Its SHA-256 is the `source` of the space: scores under another version of it are other scores.
+    The code is run. Its SHA-256 is the `source` of the space: scores under another version of it are other scores.
 
     Args:
         name: of the space.
@@ -83,10 +81,11 @@ def make_space(name: str, size: Mapping[str, Any] = MappingProxyType({})) -> Sea
     """
     if name in SPACES:
         return _with_size(SPACES[name](), size)
-    path, colon, attribute = name.rpartition(":")
-    if not (colon and path.endswith(".py")):
-        raise ValueError(f"unknown space {name[:200]!r}: allowed are {', '.join(SPACES)} or PATH.py:NAME")
-    return _with_size(_from_file(pathlib.Path(path).expanduser(), attribute), size)
+    reference = user_code.find_reference(name)
+    if reference is None or reference.rest:
+        allowed = f"allowed are {', '.join(SPACES)}, PATH.py:NAME or MODULE:NAME"
+        raise ValueError(f"unknown space {name[:200]!r}: {allowed}")
+    return _with_size(_of_user(reference), size)
 
 
 def _with_size(space: SearchSpace, size: Mapping[str, Any]) -> SearchSpace:
@@ -98,20 +97,14 @@ def _with_size(space: SearchSpace, size: Mapping[str, Any]) -> SearchSpace:
     return space.with_size(**size) if space.with_size and size else space
 
 
-def _from_file(path: pathlib.Path, attribute: str) -> SearchSpace:
-    if not path.is_file():
-        raise ValueError(f"space {path}:{attribute}: there is no such file")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
+def _of_user(reference: user_code.Reference) -> SearchSpace:
+    found, checksum = user_code.load(reference, "space")
     try:
-        specification.loader.exec_module(module)
-        found = getattr(module, attribute)
         space = found if isinstance(found, SearchSpace) else found()
     except Exception as error:
-        raise ValueError(f"space {path}:{attribute}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"space {reference}: {type(error).__name__}: {error}") from error
     if not isinstance(space, SearchSpace):
-        raise ValueError(f"space {path}:{attribute} is a {type(space).__name__}, needed is a SearchSpace")
+        raise ValueError(f"space {reference} is a {type(space).__name__}, needed is a SearchSpace")
     if space.name in SPACES:
-        raise ValueError(f"space {path}:{attribute}: the name {space.name} is that of a space of this package")
-    return space._replace(source=files.sha256(path))
+        raise ValueError(f"space {reference}: the name {space.name} is that of a space of this package")
+    return space._replace(source=checksum)

@@ -73,7 +73,9 @@ def define_run_flags() -> None:
 
 def define_network_flags(dataset: str) -> None:
     """The flags that say what is scored or trained, on what by default."""
-    NETWORK.path("space", "nasbench201", f"Search space: {', '.join(SPACES)}, or PATH.py:NAME, one of your own.")
+    NETWORK.path(
+        "space", "nasbench201", f"Search space: {', '.join(SPACES)}, or PATH.py:NAME, MODULE:NAME, one of your own."
+    )
     says = "of spaces that let one choose it, as DARTS; default the space's."
     NETWORK.whole("channels", None, f"C, the width of a network's first cell, {says}", Range(1, 1024))
     NETWORK.whole("layers", None, f"L, the cells of a network, {says}", Range(1, 256))
@@ -106,7 +108,8 @@ def define_scoring_flags() -> None:
         "proxies",
         ["wrcor"],
         "Proxies, separated by commas, each with settings of its own or without (wrcor,wrcor:weighting=none,"
-        f"swap:num_samples=16,naswot:norm=ln), or all that serve any network: {', '.join(PROXIES)}.",
+        f"swap:num_samples=16,naswot:norm=ln), PATH.py:NAME or MODULE:NAME of your own, or all that serve any network: "
+        f"{', '.join(PROXIES)}.",
     )
     SCORES.choice("weighting", "expb2t", "Layer weights of WRCor.", WEIGHTINGS)
     SCORES.whole("repeats", 1, "Initialisations that a score is the mean of.", Range(1, 10_000))

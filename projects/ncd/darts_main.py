@@ -41,13 +41,14 @@ def pick(scores: dict[str, np.ndarray]) -> dict[str, int]:
 def describe(name: str, arch: str, scores: dict[str, float]) -> dict[str, Any]:
     """A row of the table."""
     genotype, big = darts.space().decode(arch), darts.space(channels=CHANNELS, layers=LAYERS)
+    assert big.num_params and big.num_convolutions
     normal, reduction = arch.partition("reduce=")[::2]
     count = lambda cell, *ops: sum(cell.count(f"'{op}") for op in ops)
     return {
         "cell": name,
         **{proxy: round(scores[proxy], 2) for proxy in PROXIES if proxy in scores},
         "params (M), C 36, L 20": round(float(big.num_params(genotype, 10)) / 1e6, 3),
-        "convolutions": int(big.num_convolutions(genotype)) if big.num_convolutions else "",
+        "convolutions": int(big.num_convolutions(genotype)),
         "normal: conv / skip / pool": " / ".join(
             str(count(normal, *ops)) for ops in (("sep", "dil"), ("skip",), ("max", "avg"))
         ),

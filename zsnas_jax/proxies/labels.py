@@ -18,6 +18,7 @@ import json
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Protocol, get_args, get_origin
 
+from zsnas_jax import user_code
 from zsnas_jax.base import Proxy
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.proxies.activation import has_options, with_options
@@ -164,16 +165,19 @@ def parse(text: str, *, weighting: Any = None, options: LayerOptions | None = No
 
     Args:
         text: NAME or NAME:KEY=VALUE:..., NAME in `PROXIES`, KEY a keyword argument of its factory, or norm, mask_rate,
-            activation.
+            activation; PATH.py:NAME or MODULE:NAME, with KEY=VALUE behind it for a factory: a proxy of the user's code.
         weighting: of a proxy that has one, where the label does not say it; None: the factory's own.
         options: of the layers, where neither the label nor the factory says one, and they are not the default.
 
     Raises:
         ValueError: for an unknown name or key, or a value that is not allowed; it says what is.
     """
+    if (reference := user_code.find_reference(text)) and reference.where not in PROXIES:
+        return _of_user(reference, text, options)
     name, given, lacking = split(text)
     if name not in PROXIES:
-        raise ValueError(f"unknown proxy {name!r}: allowed are all, {', '.join(PROXIES)}")
+        own_code = "your own as PATH.py:NAME or MODULE:NAME"
+        raise ValueError(f"unknown proxy {name!r}: allowed are all, {', '.join(PROXIES)}, or {own_code}")
     factory = PROXIES[name]
     arguments = _arguments(factory)
     layers = {} if has_options(factory()) or factory().is_size else dict(OPTIONS)
@@ -188,6 +192,29 @@ def parse(text: str, *, weighting: Any = None, options: LayerOptions | None = No
     if asked:
         return with_options(proxy, LayerOptions(**(layers | asked)))
     return with_options(proxy, options) if layers and options not in (None, LayerOptions()) else proxy
+
+
+def _of_user(reference: user_code.Reference, text: str, options: LayerOptions | None) -> Proxy:
+    """A proxy of the user's code, or what its factory makes of the keywords behind it.
+
+    The code's SHA-256 becomes a setting, `source`: scores of another version of it are other scores.
+    """
+    found, checksum = user_code.load(reference, "proxy")
+    _, given, lacking = split(f"{reference.name}{reference.rest}")
+    if lacking or (given and not callable(found)):
+        raise ValueError(f"proxy {text!r}: {reference} is a proxy, and takes no settings")
+    try:
+        proxy = found(**given) if callable(found) else found
+    except Exception as error:
+        raise ValueError(f"proxy {text!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(proxy, Proxy):
+        raise ValueError(f"proxy {text!r} is a {type(proxy).__name__}, needed is a Proxy or what returns one")
+    if proxy.name in PROXIES:
+        raise ValueError(f"proxy {text!r}: the name {proxy.name} is that of a proxy of this package")
+    own = proxy._replace(settings={**proxy.settings, "source": checksum[:16]})
+    if options in (None, LayerOptions()) or has_options(own) or own.is_size:
+        return own
+    return with_options(own, options)
 
 
 def _arguments(factory: Callable[..., Proxy]) -> dict[str, Any]:
