@@ -124,12 +124,26 @@ class Upsampled(nn.Module):
         return nn.Dense(3)(x.mean((1, 2)))
 
 
+class Fewer(nn.Module):
+    """Tokens, of which every other one goes on."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = LayerOutput()(nn.Dense(4)(x.reshape(len(x), -1, 3)))
+        return nn.Dense(3)(LayerOutput()(x[:, ::2]).mean(1))
+
+
+def test_maps_that_grow_are_compared_at_the_pixels_of_those_before():
+    """g_in is the sum of the four signs of a pixel, so that M is about four identities side by side, of norm 2."""
+    np.testing.assert_allclose(score(Upsampled(), "az_trainability"), 2 - 2 - 1 / 2, atol=0.3)
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
         (
-            lambda: score(Upsampled(), "az_trainability"),
-            r"feature map \[4, 16, 16, 4\] follows one of \[4, 8, 8, 4\], whose positions do not lie on its own",
+            lambda: score(Fewer(), "az_trainability"),
+            r"feature map \[4, 32, 4\] follows one of \[4, 64, 4\], whose positions do not lie on its own",
         ),
         (
             lambda: aznas.az_expressivity(weights="mine"),

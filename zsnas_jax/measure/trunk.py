@@ -125,33 +125,45 @@ def features(
 
 def over_neighbours(
     trunk: Sequence[Any], compare: Callable[[Any, Any], Any], before: Callable[[Any], Any], after: Callable[[Any], Any]
-) -> list[tuple[jax.Array, Any]]:
-    """compare(before(F_{i-1}), after(F_i)) for i = 1, ..., L: pairs (whether there is such a pair, value).
+) -> list[tuple[jax.Array, jax.Array]]:
+    """compare(before(F_{i-1}), after(F_i)) for i = 1, ..., L: (whether there is such a pair, value), any shape each.
 
     Args:
         trunk: what was observed, in order; what is absent at run time is passed over.
-        compare: of two arrays; it is traced for pairs that turn out absent, too, and its value then means nothing.
+        compare: of two arrays to float[]; it is traced for pairs that turn out absent, too, whose value means nothing.
         before: of one of the trunk, [P, ...].
         after: likewise.
     """
-    found: list[tuple[jax.Array, Any]] = []
+    found: list[tuple[jax.Array, jax.Array]] = []
     last: Any = None
     is_first: Any = jnp.bool_(True)
+
+    def step(last: Any, is_first: Any, own: Any) -> tuple[Any, Any, Any]:
+        """(F of the last that is there, whether none was, the pair) after one that may be there."""
+        is_here, value, following = own
+        pair = None if last is None else (is_here & ~is_first, compare(last, value))
+        if last is not None and jnp.shape(last) == jnp.shape(following):
+            following = jnp.where(is_here, following, last)  # a change of shape needs what changes it
+        return following, is_first & ~is_here, pair
+
     for group in groups(trunk):
-        for position in range(len(group[0].times)):
-            for own in group:
-                is_here = jnp.asarray(own.times)[position] > 0
-                if last is not None:
-                    found.append((is_here & ~is_first, compare(last, after(own)[position])))
-                following = jnp.asarray(before(own)[position])
-                if last is not None and jnp.shape(last) == following.shape:
-                    last = jnp.where(is_here, following, last)
-                else:  # a change of shape: what changes it is there
-                    last = following
-                is_first = is_first & ~is_here
+        rows = [(jnp.asarray(own.times) > 0, jnp.asarray(after(own)), jnp.asarray(before(own))) for own in group]
+        for row in rows:
+            last, is_first, pair = step(last, is_first, jax.tree.map(lambda leaf: leaf[0], row))
+            found += [] if pair is None else [pair]
+        if len(rows[0][0]) == 1:
+            continue
+
+        def further(carry: Any, position: Any) -> tuple[Any, Any]:
+            last, is_first = carry
+            pairs = []
+            for own in position:
+                last, is_first, pair = step(last, is_first, own)
+                pairs.append(pair)
+            return (last, is_first), pairs
+
+        # A loop, or what compares would be compiled for every position.
+        rest = jax.tree.map(lambda leaf: leaf[1:], rows)
+        (last, is_first), pairs = lax.scan(further, (last, is_first), rest)
+        found += pairs
     return found
-
-
-def where_present(pairs: Sequence[tuple[jax.Array, jax.Array]], otherwise: float) -> jax.Array:
-    """Values of pairs float[K], `otherwise` where there is no pair."""
-    return jnp.stack([lax.select(is_pair, value, jnp.full_like(value, otherwise)) for is_pair, value in pairs])

@@ -89,7 +89,7 @@ def az_progressivity(*, weights: Weights = "normal", pictures: Pictures = "noise
         entropy = lambda seen: seen.value
         steps = over_neighbours(measured.observed["entropy"], lambda h, after: after - h, entropy, entropy)
         _check_pairs(measured, "az_progressivity", steps)
-        return jnp.stack([jnp.where(is_pair, step, jnp.inf) for is_pair, step in steps]).min()
+        return jnp.stack([jnp.where(is_pair, step, jnp.inf).min() for is_pair, step in steps]).min()
 
     observe = {"entropy": _ENTROPY}
     return _proxy("az_progressivity", score, frozenset(), weights, pictures, observe=observe, undefined=_NO_SIGNAL)
@@ -148,8 +148,8 @@ def isometry(arriving: jax.Array, leaving: jax.Array) -> jax.Array:
 def trainability_of(trunk: Sequence[Feature]) -> jax.Array:
     """Trainability of a trunk with what came back from each feature map to the one before, see `az_trainability`."""
     pairs = over_neighbours(trunk, isometry, lambda f: f.arriving, lambda f: f.leaving)
-    count = sum(jnp.asarray(is_pair, jnp.float32) for is_pair, _ in pairs)
-    return sum(jnp.where(is_pair, value, 0.0) for is_pair, value in pairs) / count  # type: ignore[return-value]
+    count = sum(is_pair.sum() for is_pair, _ in pairs)
+    return sum(jnp.where(is_pair, value, 0.0).sum() for is_pair, value in pairs) / count  # type: ignore[return-value]
 
 
 def az_trainability(*, weights: Weights = "normal", pictures: Pictures = "noise") -> Proxy:
