@@ -44,6 +44,7 @@ def test_efficientnet_b0_has_its_published_sizes():
     assert SPACE.num_convolutions(arch) == 2 + 2 + 15 * 3
 
 
+@pytest.mark.slow  # another space's hold the same code
 def test_costs_are_those_of_the_network():
     for string, size in ((B0, 224), (SMALL, 36)):
         arch = SPACE.decode(string)

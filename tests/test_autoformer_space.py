@@ -236,6 +236,7 @@ def test_options_that_act_on_nothing_are_refused():
             )
 
 
+@pytest.mark.slow  # two networks
 def test_blocks_are_left_out_in_training():
     space, plan = tiny_space(OWN), Plan(6, (2, 3), (1.5, 2.0))
     network = space.training_network(num_classes=4, auxiliary=False, drop_path=True)

@@ -154,6 +154,7 @@ def test_every_proxy_that_is_served_scores_as_on_the_whole_network():
     compare(proxies.make_proxies([name for name in SERVED if name not in MASKED]), three_classes(), archs=TALL)
 
 
+@pytest.mark.slow  # two programs
 def test_what_is_seen_of_outputs_and_of_the_trunk_is_that_of_the_whole_network():
     names = (
         "az_expressivity",

@@ -96,7 +96,7 @@ CASES = {
             "layers": calls(foreign.Stage),
             "features": calls(foreign.Stage, "Stage_1"),
         },
-        quick=NAMES,
+        quick=("wrcor", "fisher", "snip", "jaccor", "naswot", "phi", "bndlent", "az_expressivity"),
     ),
     "ConvNet, unmarked": Case(
         Foreign(foreign.ConvNet(), foreign.conv_net),

@@ -14,6 +14,7 @@ from zsnas_jax.proxies.dextr import combine, inverse_condition
 from zsnas_jax.proxies.near import effective_rank
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["near", "dextr"], rtol=1e-2)
 

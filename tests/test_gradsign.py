@@ -30,6 +30,7 @@ def test_the_mean_is_of_the_golden_number_of_weights():
     np.testing.assert_allclose(found, cell["scores"]["gradsign"] / cell["scores"]["num_kernel_weights"], rtol=1e-3)
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["num_tensors", "gradsign", MEAN], rtol=1e-3)
 

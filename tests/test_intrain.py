@@ -38,10 +38,12 @@ def test_golden_values():
             np.testing.assert_allclose(value, right, rtol=own, err_msg=name)
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["lswag", "intrain"], rtol=2e-2)
 
 
+@pytest.mark.slow  # two programs
 def test_activations_of_zeros_count_for_nothing_unless_asked_for():
     skipped, counted = tiny.dispatched_scores(["intrain", "intrain:zero_layers=counted"], (0, 3, 3, 0, 0, 0))
     assert 0 < skipped < counted

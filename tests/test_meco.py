@@ -39,6 +39,7 @@ def test_golden_values():
 LABELS = [f"{name}:outputs={kind}" for name in ("meco", "meco_opt") for kind in ("convolutions", "trunk")]
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["meco", "meco_opt", *LABELS], atol=1e-3)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 
-from absl.testing import flagsaver
 import jax
 import numpy as np
 
@@ -29,8 +28,7 @@ def test_the_best_of_each_proxy_the_median_and_the_first_are_described(tmp_path)
     (tmp_path / "report.json").write_text(json.dumps({"settings": settings}))
     with open(tmp_path / "scores.csv", "w", newline="") as file:
         csv.writer(file).writerows([["index", "arch", *scores], *zip(range(5), archs, *scores.values(), strict=True)])
-    with flagsaver.flagsaver(folder=str(tmp_path), out=str(tmp_path / "out"), trained=[]):
-        darts_main.main([])
+    darts_main.write(tmp_path, [], tmp_path / "out")
     with open(tmp_path / "out/cells.csv", newline="") as file:
         rows = {row["cell"]: row for row in csv.DictReader(file)}
     assert rows["swap"]["arch"] == archs[2] and rows["random"]["arch"] == archs[0]

@@ -24,8 +24,8 @@ def test_every_cell_has_every_score():
     assert np.isneginf(TABLE.columns["wrcor"]).sum() == 201  # no activation with a defined correlation
 
 
-def test_every_published_vote_and_the_experimental_one_can_be_looked_up():
-    for vote in votes.VOTES.values():
+def test_votes_of_the_papers_whose_tables_these_are_and_the_experimental_one_can_be_looked_up():
+    for vote in (votes.VOTES[name] for name in ("zerocost", "spw", "sjw", "quintet")):
         assert set(vote.experts) <= set(TABLE.columns), vote.name
 
 

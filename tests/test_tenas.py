@@ -20,6 +20,7 @@ def test_golden_values():
     golden.check_costly(chosen, names, {"rtol": 1e-2}, sign=-1)
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["ntk_cond", "regions"], rtol=1e-3)
 

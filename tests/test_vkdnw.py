@@ -21,6 +21,7 @@ def test_golden_values(form):
     golden.check_costly([proxies.vkdnw_entropy(form=form, **OWN)], [FORMS[form]], {"atol": 0.02})
 
 
+@pytest.mark.slow  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["vkdnw"])
 

@@ -22,9 +22,6 @@ from zsnas_jax.search_spaces import darts
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", None, "Of score_main on darts.", required=True)
-flags.DEFINE_list("trained", [], "Folders of train_main on the cells that are found, separated by commas.")
-flags.DEFINE_string("out", "benchmarks/ncd_darts", "Folder of what is written.")
 
 PROXIES = ("ncd_nwot", "ncd_swap", "naswot", "swap")
 CHANNELS, LAYERS = 36, 20
@@ -76,9 +73,20 @@ S4, after the full training; here only what is said below was trained.
 """
 
 
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.DEFINE_string("folder", None, "Of score_main on darts.", required=True)
+    flags.DEFINE_list("trained", [], "Folders of train_main on the cells that are found, separated by commas.")
+    flags.DEFINE_string("out", "benchmarks/ncd_darts", "Folder of what is written.")
+
+
 def main(_: list[str]) -> None:
-    """Reads the scores, writes the folder."""
-    folder, out = pathlib.Path(FLAGS.folder), pathlib.Path(FLAGS.out)
+    """Reads the flags."""
+    write(pathlib.Path(FLAGS.folder), FLAGS.trained, pathlib.Path(FLAGS.out))
+
+
+def write(folder: pathlib.Path, trained_folders: list[str], out: pathlib.Path) -> None:
+    """Reads the scores of a folder and what was trained, writes another."""
     settings = json.loads((folder / "report.json").read_text())["settings"]
     if settings["space"] != "darts":
         raise app.UsageError(f"{folder} is of space {settings['space']}: needed is darts")
@@ -86,7 +94,7 @@ def main(_: list[str]) -> None:
         rows = list(csv.DictReader(file))
     scores = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("index", "arch")}
     out.mkdir(parents=True, exist_ok=True)
-    table, pictures, accuracies = [], [], trained(FLAGS.trained)
+    table, pictures, accuracies = [], [], trained(trained_folders)
     for name, place in pick(scores).items():
         arch = rows[place]["arch"]
         row = describe(name, arch, {proxy: float(own[place]) for proxy, own in scores.items()})
@@ -109,4 +117,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

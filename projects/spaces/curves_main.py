@@ -23,12 +23,6 @@ from zsnas_jax.reports import documents, metrics, plots
 from zsnas_jax.search_spaces import nasbench201
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
-flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
-flags.DEFINE_string("nasbench201", None, "Table of NAS-Bench-201's accuracies, for its shipped scores.")
-flags.DEFINE_string("out", "benchmarks/calibration", "Folder of what is written.")
-flags.DEFINE_integer("draws", 20, "Of the trained networks.")
-flags.DEFINE_integer("most", 1024, "Trained networks at most.")
 
 DATASETS = ("cifar10", "cifar100", "imagenet16_120")
 _OF_STAGES = ("a_first2", "a_stage1", "a_stage2", "a_stage3", "g_first2", "g_stage1", "g_stage2", "g_stage3")
@@ -75,6 +69,16 @@ def curve(features: np.ndarray, truth: np.ndarray, draws: int, most: int) -> lis
     return records
 
 
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
+    flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
+    flags.DEFINE_string("nasbench201", None, "Table of NAS-Bench-201's accuracies, for its shipped scores.")
+    flags.DEFINE_string("out", "benchmarks/calibration", "Folder of what is written.")
+    flags.DEFINE_integer("draws", 20, "Of the trained networks.")
+    flags.DEFINE_integer("most", 1024, "Trained networks at most.")
+
+
 def main(_: list[str]) -> None:
     """Reads, fits, writes."""
     subjects = of_nasbench201(FLAGS.nasbench201) if FLAGS.nasbench201 else []
@@ -108,4 +112,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

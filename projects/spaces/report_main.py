@@ -22,10 +22,6 @@ from zsnas_jax.reports import documents
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
-flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
-flags.DEFINE_string("out", "benchmarks/spaces", "Folder of what is written.")
-flags.DEFINE_string("title", "Proxies on the convolutional spaces", "Of the page.")
 
 HEAD = """# {title}
 
@@ -60,6 +56,14 @@ def section(whole: Scored, scored: Scored, rows: list[comparison.Row]) -> list[s
     ]
 
 
+def define_flags() -> None:
+    """The flags of this binary."""
+    flags.DEFINE_list("folders", [], "Folders of score_main, separated by commas.")
+    flags.DEFINE_string("tables", ".", "Folder of the tables of trained accuracy that the runs were held against.")
+    flags.DEFINE_string("out", "benchmarks/spaces", "Folder of what is written.")
+    flags.DEFINE_string("title", "Proxies on the convolutional spaces", "Of the page.")
+
+
 def main(_: list[str]) -> None:
     """Reads the folders, writes the page, the table and the pictures."""
     if not FLAGS.folders:
@@ -89,4 +93,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
