@@ -117,6 +117,7 @@ def test_active_parameters_are_counted(name):
         assert total == space.num_params(arch, 10)
 
 
+@pytest.mark.slow  # draws of whole cells
 @pytest.mark.parametrize("name", ["darts_s2", pytest.param("darts_s4", marks=pytest.mark.slow)])
 def test_chosen_blocks_have_the_weights_of_the_network_built(name):
     space, size = SMALL[name]

@@ -350,7 +350,14 @@ def check_refusals(name, names):
         assert "\n" not in str(raised.value), proxy
 
 
-@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.refused])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n.startswith("ViT ") or n.startswith("ViT,") else n
+        for n, case in CASES.items()
+        if case.refused
+    ],
+)
 def test_what_cannot_be_served_is_refused_by_name(name):
     """One proxy for every message."""
     check_refusals(name, {message: proxy for proxy, message in CASES[name].refused.items()}.values())

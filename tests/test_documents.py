@@ -55,6 +55,7 @@ def test_pages_and_examples_run(name):
     assert printed.getvalue() and "nan" not in printed.getvalue()
 
 
+@pytest.mark.slow  # ten seconds
 def test_a_space_of_ones_own_is_short_and_searched():
     names, printed = run_block(OWN_SPACE)
     space, found = names["space"], names["found"]

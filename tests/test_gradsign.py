@@ -35,6 +35,7 @@ def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["num_tensors", "gradsign", MEAN], rtol=1e-3)
 
 
+@pytest.mark.slow  # two programs
 def test_tensors_are_counted():
     """Stem 1 + 2, two cells of three convolutions with three each, last norm 2, classifier 2."""
     assert tiny.dispatched_scores(["num_tensors", "gradsign", MEAN], tiny.CELL)[0] == 3 + 2 * 9 + 2 + 2

@@ -30,6 +30,7 @@ def test_published_sizes(string, params, flops):
     assert SPACE.num_flops(arch, 1000, 224) / 1e6 == pytest.approx(flops, abs=5e-4)
 
 
+@pytest.mark.slow  # networks of full size
 @pytest.mark.parametrize(
     "space", [SPACE, pytest.param(PROXYLESSNAS, marks=pytest.mark.slow)], ids=["rlnas", "proxylessnas"]
 )
