@@ -23,7 +23,9 @@ GOLDEN = (
     *("lydyniso", "dyniso", "netsens", "naswot", "acor", "gcor", "rcor", "wrcor"),
 )
 QUICK = ("pnorm", "naswot", "acor")
-"""Those of a pass forward: the ways back compile for half a minute, the others for another."""
+"""Those of a pass forward."""
+SHARED = tuple(name for name in GOLDEN if name not in ("grasp", "dyniso", "phi", "zen", "bt", "synflow"))
+"""Those that share one pass, which compiles for half a minute; the others for minutes."""
 # Our scores that are a monotone function of the golden number, and the golden number through that function.
 THROUGH = {"synflow": np.log, "phi": np.log1p, "wrcor": lambda score: score + 16 * np.log(2)}
 # Rounding flips ReLUs that sit near zero, and these amplify it; in float64 every value agrees to 1e-12.
@@ -68,7 +70,11 @@ def golden_program(names):
     return score
 
 
-@pytest.mark.parametrize("names", [QUICK, pytest.param(GOLDEN, marks=pytest.mark.slow)], ids=["quick", "all"])
+@pytest.mark.parametrize(
+    "names",
+    [QUICK, *(pytest.param(names, marks=pytest.mark.slow) for names in (SHARED, GOLDEN))],
+    ids=["quick", "shared", "all"],
+)
 @pytest.mark.parametrize("number", range(6))
 def test_golden_values(number, names):
     cell = golden.cells()[number]
