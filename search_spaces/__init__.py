@@ -85,7 +85,8 @@ def make_space(name: str, size: Mapping[str, Any] = MappingProxyType({})) -> Sea
     if reference is None or reference.rest:
         allowed = f"allowed are {', '.join(SPACES)}, PATH.py:NAME or MODULE:NAME"
         raise ValueError(f"unknown space {name[:200]!r}: {allowed}")
-    return _with_size(_of_user(reference), size)
+    space, checksum = user_code.make(reference, "space", SearchSpace, SPACES)
+    return _with_size(space._replace(source=checksum), size)
 
 
 def _with_size(space: SearchSpace, size: Mapping[str, Any]) -> SearchSpace:
@@ -95,16 +96,3 @@ def _with_size(space: SearchSpace, size: Mapping[str, Any]) -> SearchSpace:
             allowed = f": allowed are {', '.join(space.size)}" if space.size else ""
             raise ValueError(f"{name} is {value}: networks of space {space.name} have no such size to choose{allowed}")
     return space.with_size(**size) if space.with_size and size else space
-
-
-def _of_user(reference: user_code.Reference) -> SearchSpace:
-    found, checksum = user_code.load(reference, "space")
-    try:
-        space = found if isinstance(found, SearchSpace) else found()
-    except Exception as error:
-        raise ValueError(f"space {reference}: {type(error).__name__}: {error}") from error
-    if not isinstance(space, SearchSpace):
-        raise ValueError(f"space {reference} is a {type(space).__name__}, needed is a SearchSpace")
-    if space.name in SPACES:
-        raise ValueError(f"space {reference}: the name {space.name} is that of a space of this package")
-    return space._replace(source=checksum)

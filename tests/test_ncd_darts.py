@@ -5,8 +5,10 @@ import json
 
 import jax
 import numpy as np
+import pytest
 
 from projects.ncd import darts_main
+from zsnas_jax.reports import train_report
 from zsnas_jax.search_spaces import darts
 
 
@@ -37,3 +39,14 @@ def test_the_best_of_each_proxy_the_median_and_the_first_are_described(tmp_path)
     assert (tmp_path / "out/ncd_nwot.png").stat().st_size > 1000 and "b.npz" in (
         tmp_path / "out/RESULTS.md"
     ).read_text()
+
+
+def test_what_was_trained_stands_beside_its_budget(tmp_path):
+    settings = {"arch": "a", "recipe": {"epochs": 3.0}, "num_examples": 100, "size": {"channels": 8, "layers": 5}}
+    row = {"test_accuracy": 0.5, "test_loss": 1.0, "train_accuracy": 0.6, "train_loss": 1.0, "seconds": 2.0}
+    made = train_report.make_report(settings, [row], (1, 2), None)
+    (tmp_path / "report.json").write_text(json.dumps(made))
+    assert darts_main.trained([str(tmp_path)]) == {"a": (0.5, "3 epochs of 100 pictures; channels 8, layers 5")}
+    (tmp_path / "report.json").write_text(json.dumps(made | {"accuracy": None}))
+    with pytest.raises(ValueError, match="was trained without test pictures"):
+        darts_main.trained([str(tmp_path)])

@@ -3,12 +3,13 @@
 The code is run. Its SHA-256 tells one version of it from another wherever results are kept.
 """
 
+from collections.abc import Container
 import importlib
 import importlib.util
 import pathlib
 import re
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zsnas_jax.storage import files
 from zsnas_jax.storage.reading import shorten
@@ -16,6 +17,17 @@ from zsnas_jax.storage.reading import shorten
 _REFERENCE = re.compile(
     r"(?P<file>.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)(?P<rest>:.*)?", re.ASCII
 )
+
+
+class Named(Protocol):
+    """What a user's code states: a proxy, a space."""
+
+    @property
+    def name(self) -> str:
+        """By which it is known."""
+
+
+_Named = TypeVar("_Named", bound=Named)
 
 
 class Loaded(NamedTuple):
@@ -64,6 +76,36 @@ def load(reference: Reference, what: str) -> Loaded:
     if path is None:
         raise ValueError(f"{where}: no file holds it, so that its versions cannot be told apart")
     return Loaded(getattr(module, reference.name), files.sha256(pathlib.Path(path)))
+
+
+def make(
+    reference: Reference, what: str, kind: type[_Named], taken: Container[str], **keywords: Any
+) -> tuple[_Named, str]:
+    """(a value with a name, of a user's code, or what the function there returns; the SHA-256 of the code).
+
+    Args:
+        reference: of the value or the function.
+        what: it is, in errors.
+        kind: the class it has to be of.
+        taken: names that it may not have.
+        **keywords: of the function.
+
+    Raises:
+        ValueError: as of `load`, or if it fails, is something else, or has a name that is taken; one line.
+    """
+    found, checksum = load(reference, what)
+    where = f"{what} {shorten(str(reference))}"
+    if keywords and not callable(found):
+        raise ValueError(f"{where} is a {what}, and takes no settings")
+    try:
+        made = found(**keywords) if callable(found) else found
+    except Exception as error:
+        raise ValueError(f"{where}: {type(error).__name__}: {shorten(error)}") from error
+    if not isinstance(made, kind):
+        raise ValueError(f"{where} is a {type(made).__name__}, needed is a {kind.__name__} or what returns one")
+    if made.name in taken:
+        raise ValueError(f"{where}: the name {made.name} is that of a {what} of this package")
+    return made, checksum
 
 
 def _from_file(path: str) -> Any:

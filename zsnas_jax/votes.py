@@ -248,8 +248,8 @@ def copeland(scores: Array, reference: Array | None = None) -> np.ndarray:
     Deviation: the papers sort by the relation itself (`comparator_sort`); this does not depend on the order given.
     """
     scores, others = _with_reference(scores, reference)
-    ranks = np.ascontiguousarray(_dense_ranks(np.concatenate([scores, others])).T)
-    own, ranks = ranks[:, : len(scores)], np.ascontiguousarray(ranks[:, len(scores) :])
+    together = _dense_ranks(scores if others is scores else np.concatenate([scores, others])).T
+    own, ranks = together[:, : len(scores)], np.ascontiguousarray(together[:, -len(others) :])
     num_experts, num_archs = own.shape
     wins = np.empty(num_archs, np.int64)
     count = np.min_scalar_type(num_experts)

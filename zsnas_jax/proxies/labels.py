@@ -199,18 +199,10 @@ def _of_user(reference: user_code.Reference, text: str, options: LayerOptions | 
 
     The code's SHA-256 becomes a setting, `source`: scores of another version of it are other scores.
     """
-    found, checksum = user_code.load(reference, "proxy")
     _, given, lacking = split(f"{reference.name}{reference.rest}")
-    if lacking or (given and not callable(found)):
-        raise ValueError(f"proxy {text!r}: {reference} is a proxy, and takes no settings")
-    try:
-        proxy = found(**given) if callable(found) else found
-    except Exception as error:
-        raise ValueError(f"proxy {text!r}: {type(error).__name__}: {error}") from error
-    if not isinstance(proxy, Proxy):
-        raise ValueError(f"proxy {text!r} is a {type(proxy).__name__}, needed is a Proxy or what returns one")
-    if proxy.name in PROXIES:
-        raise ValueError(f"proxy {text!r}: the name {proxy.name} is that of a proxy of this package")
+    if lacking:
+        raise ValueError(f"proxy {text!r}: -{min(lacking)} is a setting that only a proxy of this package can lack")
+    proxy, checksum = user_code.make(reference, "proxy", Proxy, PROXIES, **given)
     own = proxy._replace(settings={**proxy.settings, "source": checksum[:16]})
     if options in (None, LayerOptions()) or has_options(own) or own.is_size:
         return own

@@ -5,29 +5,18 @@ kernel.
 """
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.measure.measurements import Measurements
-from zsnas_jax.measure.network import forward
 from zsnas_jax.proxies.activation import num_distinct, words
-from zsnas_jax.proxies.weights import weight_layers
+from zsnas_jax.proxies.weights import gradients_by_part, weight_layers
 
 
 def steadiness(measured: Measurements, num_batches: int) -> jax.Array:
     """Sum over kernels of log sum over weights of 1 / sd |g|, over batches; weights without deviation are left out."""
     network = measured.network
-    image, label = network.batch.image, network.batch.label
-    if len(image) % num_batches or len(image) < 2 * num_batches:
-        raise ValueError(f"lswag cuts a batch of {len(image)} into {num_batches}: at least 2 each, all equal")
-
-    def loss(params: object, image: jax.Array, label: object) -> jax.Array:
-        return network.loss(forward(network, image, params=params).logits, label)
-
-    cut = lambda tree: jax.tree.map(lambda x: x.reshape(num_batches, -1, *x.shape[1:]), tree)
-    gradients = lax.map(lambda batch: jax.grad(loss)(network.params, *batch), (cut(image), cut(label)))
-    batches = [jax.tree.map(lambda g, b=b: g[b], gradients) for b in range(num_batches)]
+    batches = gradients_by_part(network, "lswag", num_batches)
     result = jnp.zeros(())
     for active, arrays in weight_layers(network, "lswag", *batches):
         deviation = jnp.abs(jnp.stack(arrays)).std(0)

@@ -17,7 +17,7 @@ from zsnas_jax.base import Batch, KernelSum, Proxy
 from zsnas_jax.measure.losses import logit_sum
 from zsnas_jax.measure.measurements import Measurements
 from zsnas_jax.measure.network import Network, forward
-from zsnas_jax.proxies.weights import map_parameters, sum_over_layers, weight_layers
+from zsnas_jax.proxies.weights import gradients_by_part, map_parameters, sum_over_layers, weight_layers
 
 _ABDELFATTAH = "Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021"
 _KERNEL_GRADIENTS = frozenset({"kernel_gradients"})
@@ -142,16 +142,7 @@ def zico(*, num_batches: int = 2) -> Proxy:
 
     def score(measured: Measurements) -> jax.Array:
         network = measured.network
-        image, label = network.batch.image, network.batch.label
-        if len(image) % num_batches or len(image) < 2 * num_batches:
-            raise ValueError(f"zico cuts a batch of {len(image)} into {num_batches}: at least 2 each, all equal")
-
-        def loss(params: object, image: jax.Array, label: object) -> jax.Array:
-            return network.loss(forward(network, image, params=params).logits, label)
-
-        cut = lambda tree: jax.tree.map(lambda x: x.reshape(num_batches, -1, *x.shape[1:]), tree)
-        gradients = lax.map(lambda batch: jax.grad(loss)(network.params, *batch), (cut(image), cut(label)))
-        batches = [jax.tree.map(lambda g, b=b: g[b], gradients) for b in range(num_batches)]
+        batches = gradients_by_part(network, "zico", num_batches)
         score = jnp.zeros(())
         for active, arrays in weight_layers(network, "zico", *batches):
             g = jnp.stack(arrays)

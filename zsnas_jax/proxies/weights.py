@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,6 +41,24 @@ def sum_over_layers(network: Network, asker: str, per_layer: Callable[..., jax.A
     """Sum over the weight layers that the architecture has of a function of float[P, I, O] arrays to float[P]."""
     layers = weight_layers(network, asker, *trees)
     return sum(jnp.where(active, per_layer(*arrays), 0.0).sum() for active, arrays in layers)  # type: ignore[return-value]
+
+
+def gradients_by_part(network: Network, asker: str, num_parts: int) -> list[Any]:
+    """Gradients of the loss of each part of the batch, normalised by itself: trees like `network.params`.
+
+    Raises:
+        ValueError: if the parts are not all equal, of at least two pictures.
+    """
+    image, label = network.batch.image, network.batch.label
+    if len(image) % num_parts or len(image) < 2 * num_parts:
+        raise ValueError(f"{asker} cuts a batch of {len(image)} into {num_parts}: at least 2 each, all equal")
+
+    def loss(params: object, image: jax.Array, label: object) -> jax.Array:
+        return network.loss(forward(network, image, params=params).logits, label)
+
+    cut = lambda tree: jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), tree)
+    gradients = lax.map(lambda part: jax.grad(loss)(network.params, *part), (cut(image), cut(label)))
+    return [jax.tree.map(lambda g, i=i: g[i], gradients) for i in range(num_parts)]
 
 
 def redrawn(network: Network, asker: str) -> Network:
