@@ -27,11 +27,11 @@ flags.FLAGS.mark_as_parsed()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+    parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
 
 
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
         for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))
+            if "slow" in item.keywords or "dear" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes long: run with --slow"))

@@ -207,7 +207,8 @@ def check_roads(space, names):
     np.testing.assert_allclose(dispatched, static, rtol=2e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", kinds)
+@pytest.mark.dear  # two programs of a network each
+@pytest.mark.parametrize("kind", GRIDS)
 def test_one_program_scores_a_network_as_it_is_built(kind):
     check_roads(tiny_space(GRIDS[kind]), ["wrcor", "snip"])
 

@@ -69,6 +69,7 @@ def test_golden_values_of_autoformer(number, road):
 BATCH = tiny.batch(batch_size=4)
 
 
+@pytest.mark.dear  # two programs
 def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(NAMES)
 

@@ -99,7 +99,7 @@ def test_64_trained_cells_rank_the_others_of_nasbench201():
         (lambda: calibration.fit(np.full((8, 2), np.nan), np.arange(8)), "finite numbers, a row a network"),
         (lambda: calibration_report.check_count(9, 12), "9 trained networks for 12 scores: 12 are needed, or at most 9 scores"),
         (lambda: calibration_report.check_count(3, 1), "3 trained networks for 1 scores: 8 are needed$"),
-        (lambda: calibration.gene_features(SPACE._replace(num_choices=None), np.zeros((3, 6), int)), "calibrate on scores alone"),
+        (lambda: calibration.fit(np.ones((8, 2)), np.arange(8), [1, 2]), r"groups of \[1, 2\] features: 2 features are to be"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_fitted_is_named(wrong, message):
@@ -137,6 +137,7 @@ def test_files_of_trained_networks_are_checked(tmp_path, text, message):
         read_trained(SPACE, tmp_path / "trained.csv")
 
 
+@pytest.mark.dear  # six seconds
 def test_the_command_predicts_and_proposes(tmp_path):
     truth = {string: 40 + i for i, string in enumerate(strings(*range(0, 15000, 1500)))}
     lines = "".join(f"{arch},{percent}\n" for arch, percent in truth.items())

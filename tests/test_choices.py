@@ -65,6 +65,7 @@ def compare(name, names, count, programs="static", rtol=1e-3, **own):
     np.testing.assert_allclose(found, expected, rtol=rtol, err_msg=str(names))
 
 
+@pytest.mark.dear  # two programs of a whole cell
 def test_a_cell_of_two_shapes_scores_as_the_network_built():
     """Under masks, which are drawn alike, too."""
     compare("transnas101_micro", ("wrcor",), 1, options=LayerOptions(mask_rate=0.3))

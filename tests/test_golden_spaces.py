@@ -142,12 +142,12 @@ def check(name, entry, names, *, is_dispatched=False):
         np.testing.assert_allclose(score, expected, rtol=rtol, atol=atol, err_msg=own)
 
 
-QUICK = ("nasbench_macro", "transnas101_macro")
+MARKS: dict = {"transnas101_macro": (), "nasbench_macro": pytest.mark.dear}
 FORWARD = ("acor", "naswot", "swap", "params", "flops")
 EVERY = (*NAMES, "params", "flops", "synflow", "swap")
 
 
-@pytest.mark.parametrize("name", [own if own in QUICK else pytest.param(own, marks=pytest.mark.slow) for own in CASES])
+@pytest.mark.parametrize("name", [pytest.param(own, marks=MARKS.get(own, pytest.mark.slow)) for own in CASES])
 def test_golden_values_of_a_pass_forward(name):  # and of SynFlow, where its pass back is small
     check(name, entries(name)[0], (*FORWARD, "synflow") if name == "nats_size" else FORWARD)
 

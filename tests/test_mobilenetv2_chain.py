@@ -69,7 +69,7 @@ def compare(names, rtol=2e-4, **how):
     np.testing.assert_allclose(chained, whole, rtol=rtol)
 
 
-@pytest.mark.slow  # half a minute; CI runs it
+@pytest.mark.dear  # half a minute
 def test_tiles_score_as_the_whole_network_does():
     assert max(layer.middle for layer in layers_of(SMALL)) > tile_of(SMALL.resolution // 2)
     assert padded(SMALL.stem) > SMALL.stem

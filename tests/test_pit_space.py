@@ -93,7 +93,7 @@ def test_patches_and_pooling_are_convolutions():
 @pytest.mark.parametrize(
     "names",
     [
-        ["acor", "swap"],
+        pytest.param(["acor", "swap"], marks=pytest.mark.dear),  # two programs of a network
         pytest.param(
             [
                 *("wrcor", "gcor", "snip", "pgnorm", "pnorm", "fisher", "netsens", "synflow", "phi", "naswot", "swap"),

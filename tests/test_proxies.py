@@ -72,7 +72,7 @@ def golden_program(names):
 
 @pytest.mark.parametrize(
     "names",
-    [QUICK, *(pytest.param(names, marks=pytest.mark.slow) for names in (SHARED, GOLDEN))],
+    [QUICK, pytest.param(SHARED, marks=pytest.mark.dear), pytest.param(GOLDEN, marks=pytest.mark.slow)],
     ids=["quick", "shared", "all"],
 )
 @pytest.mark.parametrize("number", range(6))
@@ -97,7 +97,8 @@ KEY = jax.random.key(3)
 CELLS = [(3, 0, 2, 1, 4, 3), (2, 3, 0, 0, 1, 4), (0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1)]
 BATCH = tiny.batch(batch_size=8)
 
-sets = pytest.mark.parametrize("names", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", "all"])
+MARKED = [pytest.param(FEW, marks=pytest.mark.dear), pytest.param(ALL, marks=pytest.mark.slow)]
+sets = pytest.mark.parametrize("names", MARKED, ids=["few", "all"])
 
 
 @functools.cache

@@ -296,6 +296,7 @@ STORED = stored_settings(SETTINGS, SPACE, SOURCE, "noise")
 CELLS = SPACE.from_index(np.array([5, 14, 26]))
 
 
+@pytest.mark.dear
 def test_what_one_folder_holds_of_another_proxy_is_not_taken(tmp_path):
     """The faults that a name alone led to, in one call and in one folder."""
 
@@ -358,6 +359,7 @@ def test_a_report_says_why_there_is_no_score():
     assert "undefined" not in report["proxies"]["mine"] and json.loads(json.dumps(report)) is not None
 
 
+@pytest.mark.dear  # seven seconds
 def test_votes_are_counted_against_a_reference(tmp_path):
     def scored(*archs):
         (tmp_path / "archs.txt").write_text("\n".join(nasbench201.encode(nasbench201.from_index(i)) for i in archs))

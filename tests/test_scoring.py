@@ -56,6 +56,7 @@ def test_one_compilation_whatever_the_number_of_architectures(reference):
     np.testing.assert_array_equal(scores, reference)
 
 
+@pytest.mark.dear
 def test_double_precision_elsewhere_in_a_program_changes_nothing():
     space = make_space(f"{conftest.ROOT}/tests/data/toy_space.py:space")
     chosen = proxies.make_proxies(["wrcor", "snip", "synflow", "jaccor"])

@@ -13,7 +13,9 @@ import tiny
 from zsnas_jax import proxies, scoring, search, votes
 
 
-@pytest.mark.parametrize("name", ["random", "evolution", pytest.param("reinforce", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["evolution", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "reinforce"))]
+)
 def test_scan_python_loop_vmapped_seeds_and_portions_agree(name):
     strategy, score_fn = make(name), search.table_scores(SPACE, TABLE[:, :1])
     keys = jax.random.split(jax.random.key(1), 3)

@@ -137,6 +137,7 @@ def test_a_finished_search_goes_on_with_more_seeds(folder):
     assert without_timing(folder / "more") == without_timing(folder / "at_once")
 
 
+@pytest.mark.dear  # six seconds
 def test_votes_and_limits_search_a_table(folder):
     flags = ["--vote=good+first+second", "--params_limit=400000", "--num_architectures=120", "--strategy=reinforce"]
     code, out, err = run(*TABLE, *flags, "--out=vote", cwd=folder)

@@ -155,6 +155,7 @@ def fit(folder, recipe, **further):
     )
 
 
+@pytest.mark.dear  # seven seconds
 def test_a_transformer_is_trained_by_the_whole_recipe(tmp_path):
     trained = fit(tmp_path, EVERYTHING)
     assert [row["step"] for row in trained.history] == [5]

@@ -16,30 +16,60 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from zsnas_jax.base import SearchSpace
 from zsnas_jax.votes import ranks
 
 MIN_TRAINED = 8
-_BOUNDS = ((-4.0, 3.0), (-4.0, 3.0), (-2.5, 2.5), (-4.0, 1.0))
-"""Of the logarithms of `Kernel`'s values, in units of the accuracies' deviation."""
-_STARTS = ((0.0, 0.0, 0.0, -1.0), (0.0, -2.0, 0.0, 0.0), (-2.0, 0.0, 0.5, -1.0))
+_BOUNDS = ((-4.0, 3.0), (-4.0, 3.0), (-2.5, 2.5))
+_NOISE_BOUNDS = (-4.0, 1.0)
+"""Of the logarithms of a `Part`'s values and of the noise, in units of the accuracies' deviation."""
+_STARTS = (((0.0, 0.0, 0.0), -1.0), ((0.0, -2.0, 0.0), 0.0), ((-2.0, 0.0, 0.5), -1.0))
 _JITTER = 1e-8
+_MOST_FOR_LIKELIHOOD = 256
+"""A few numbers are well determined by so many networks; the prediction is that of all."""
 
 
-class Kernel(NamedTuple):
-    """k(x, y) = linear^2 x.y / F + smooth^2 exp(-|x - y|^2 / (2 F length^2)), and noise^2 on the diagonal."""
+class Part(NamedTuple):
+    """k(x, y) = linear^2 x.y / F + smooth^2 exp(-|x - y|^2 / (2 F length^2)), of one group of F features.
 
+    Attributes:
+        columns: of the group.
+        linear: deviation of what is linear in the features.
+        smooth: deviation of what is smooth in them.
+        length: over which it changes.
+    """
+
+    columns: slice
     linear: float
     smooth: float
     length: float
-    noise: float
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """float[X, F], float[Y, F] to float[X, Y], without the noise."""
+        """float[X, F], float[Y, F] of all features to float[X, Y]."""
+        x, y = x[:, self.columns], y[:, self.columns]
         products, count = x @ y.T, x.shape[1]
         distances = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * products
         rounded = np.maximum(distances, 0.0) / count
         return self.linear**2 * products / count + self.smooth**2 * np.exp(-rounded / (2 * self.length**2))
+
+    def prior(self, x: np.ndarray) -> np.ndarray:
+        """k(x, x), float[A]."""
+        x = x[:, self.columns]
+        return self.linear**2 * np.square(x).sum(1) / x.shape[1] + self.smooth**2
+
+
+class Kernel(NamedTuple):
+    """The sum of its parts, and noise^2 on the diagonal: groups of features add what each is worth."""
+
+    parts: tuple[Part, ...]
+    noise: float
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """float[X, F], float[Y, F] to float[X, Y], without the noise."""
+        return np.sum([part(x, y) for part in self.parts], axis=0)
+
+    def prior(self, x: np.ndarray) -> np.ndarray:
+        """k(x, x) without the noise, float[A]."""
+        return np.sum([part.prior(x) for part in self.parts], axis=0)
 
 
 class Calibration(NamedTuple):
@@ -84,26 +114,13 @@ def score_features(scores: np.ndarray) -> np.ndarray:
     return np.sqrt(12.0) * (share - 0.5)
 
 
-def gene_features(space: SearchSpace, archs: np.ndarray) -> np.ndarray:
-    """Whether each gene of int[A, G] has each value, as float64[A, F] of mean 0 over the architectures.
-
-    Raises:
-        ValueError: if the space does not say how many values its genes have.
-    """
-    if space.num_choices is None:
-        raise ValueError(f"space {space.name} does not say what its genes can be: calibrate on scores alone")
-    flags = [np.asarray(archs)[:, [gene]] == np.arange(count) for gene, count in enumerate(space.num_choices)]
-    found = np.concatenate(flags, axis=1).astype(float)
-    found = found[:, found.std(0) > 0]
-    return found - found.mean(0)
-
-
-def fit(features: np.ndarray, accuracies: np.ndarray) -> Calibration:
-    """The model of the largest likelihood.
+def fit(features: np.ndarray, accuracies: np.ndarray, groups: Sequence[int] | None = None) -> Calibration:
+    """The model of the largest likelihood, which is taken of `_MOST_FOR_LIKELIHOOD` networks at most.
 
     Args:
         features: of the trained networks, float[T, F].
         accuracies: float[T], fractions.
+        groups: how many features belong together, of which the likelihood says what each group is worth; all F.
 
     Raises:
         ValueError: if there are fewer than `MIN_TRAINED`, a value is not finite, or all accuracies are equal.
@@ -115,13 +132,25 @@ def fit(features: np.ndarray, accuracies: np.ndarray) -> Calibration:
         raise ValueError(f"features {x.shape}, accuracies {y.shape}: finite numbers, a row a network, are needed")
     if not np.ptp(y) > 0:
         raise ValueError(f"all {len(y)} trained networks have accuracy {y[0]:.4f}: there is nothing to learn")
+    sizes = [x.shape[1]] if groups is None else list(groups)
+    if sum(sizes) != x.shape[1] or min(sizes) < 1:
+        raise ValueError(f"groups of {sizes} features: {x.shape[1]} features are to be grouped")
     target = _normal_scores(y)
+    ends = np.cumsum([0, *sizes])
+    some = np.unique(np.linspace(0, len(y) - 1, min(len(y), _MOST_FOR_LIKELIHOOD)).astype(int))
+
+    def kernel_of(logs: np.ndarray) -> Kernel:
+        own = np.exp(logs[:-1]).reshape(-1, len(_BOUNDS)).tolist()
+        columns = map(slice, ends[:-1].tolist(), ends[1:].tolist())
+        return Kernel(tuple(Part(c, *values) for c, values in zip(columns, own, strict=True)), float(np.exp(logs[-1])))
 
     def cost(logs: np.ndarray) -> float:
-        return -_likelihood(Kernel(*np.exp(logs)), x, target)
+        return -_likelihood(kernel_of(logs), x[some], target[some])
 
-    found = [scipy.optimize.minimize(cost, start, method="L-BFGS-B", bounds=_BOUNDS) for start in _STARTS]
-    kernel = Kernel(*map(float, np.exp(min(found, key=lambda own: own.fun).x)))
+    bounds = [*_BOUNDS * len(sizes), _NOISE_BOUNDS]
+    starts = [[*part * len(sizes), noise] for part, noise in _STARTS]
+    found = [scipy.optimize.minimize(cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    kernel = kernel_of(min(found, key=lambda own: own.fun).x)
     factor = _factor(kernel, x)
     return Calibration(kernel, x, y, target, factor, scipy.linalg.cho_solve((factor, True), target))
 
@@ -163,15 +192,10 @@ def predict(model: Calibration, features: np.ndarray) -> Prediction:
     x = np.asarray(features, np.float64)
     shared = model.kernel(model.features, x)
     seen = scipy.linalg.solve_triangular(model.factor, shared, lower=True)
-    deviation = np.sqrt(np.maximum(_prior(model.kernel, x) - np.square(seen).sum(0), 0.0))
+    deviation = np.sqrt(np.maximum(model.kernel.prior(x) - np.square(seen).sum(0), 0.0))
     score = shared.T @ model.weights
     accuracy, low, high = (_accuracies(model, score + side * deviation) for side in (0, -1, 1))
     return Prediction(accuracy, low, high, score)
-
-
-def _prior(kernel: Kernel, x: np.ndarray) -> np.ndarray:
-    """k(x, x), float[A]."""
-    return kernel.linear**2 * np.square(x).sum(1) / x.shape[1] + kernel.smooth**2
 
 
 def leave_one_out(model: Calibration) -> np.ndarray:
@@ -196,7 +220,7 @@ def most_informative(model: Calibration, features: np.ndarray, count: int) -> li
     """
     x = np.asarray(features, np.float64)
     seen = scipy.linalg.solve_triangular(model.factor, model.kernel(model.features, x), lower=True)
-    variance = _prior(model.kernel, x) - np.square(seen).sum(0)
+    variance = model.kernel.prior(x) - np.square(seen).sum(0)
     chosen: list[int] = []
     rows: Sequence[np.ndarray] = []
     for _ in range(min(count, len(x))):

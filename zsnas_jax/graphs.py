@@ -1,18 +1,22 @@
 """What an architecture looks like, as data: what a space says and `zsnas_jax.reports.drawing` draws."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Graph(NamedTuple):
     """A directed graph.
 
     Attributes:
-        nodes: their labels, in topological order.
+        nodes: their labels, in topological order: the inputs first, the output last.
         edges: (source, target, label); an empty label is not drawn.
+        operations: whose labels name operations, those of the edges, or those of the nodes between inputs and output.
+        num_inputs: how many of the nodes are inputs.
     """
 
     nodes: tuple[str, ...]
     edges: tuple[tuple[int, int, str], ...]
+    operations: Literal["edges", "nodes"] = "edges"
+    num_inputs: int = 1
 
 
 class Titled(NamedTuple):

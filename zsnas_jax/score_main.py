@@ -65,6 +65,11 @@ def define_flags() -> None:
         "CSV of networks that you have trained, arch and accuracy (a fraction) or percent: accuracies are predicted "
         "from the scores.",
     )
+    flags.SCORES.switch(
+        "structure",
+        True,
+        "With --calibrate: genes and graphs are features, too, where the space has them.",
+    )
     flags.SCORES.whole("train_next", 5, "With --calibrate: how many networks to propose for training.", Range(0, 1000))
     flags.SCORES.switch(
         "share_isomorphic",
@@ -161,7 +166,8 @@ def main() -> None:
         if trained:
             of_trained, _ = score_archs(store, space, trained.archs, chosen, source, settings, **how)
             columns = [dict(zip(map(label, chosen), own.T, strict=True)) for own in (matrix, of_trained)]
-            calibrated = calibration_report.calibrate(space, archs, columns[0], trained, columns[1], FLAGS.train_next)
+            given = space, archs, columns[0], trained, columns[1], FLAGS.train_next, FLAGS.structure
+            calibrated = calibration_report.calibrate(*given)
             summary["calibration"] = calibration_report.as_json(calibrated)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
         written += calibration_report.write(out, calibrated) if calibrated else []

@@ -6,11 +6,11 @@
 For 8, 16, ..., 1,024 trained networks, as long as half are left, 20 draws of them each: a calibration on ranks of all
 scores (`zsnas_jax.calibration`), and Spearman's rho of what it predicts with the accuracies of the others. Writes
 curves.csv and curves.png, in which the line of dots is the best score alone: where the curve crosses it, training that
-many networks beats it. --nasbench201 takes the shipped scores of all 15,625 cells, beside the features of the genotype
-alone.
+many networks beats it. Beside the scores the genes and graphs of the architectures (`zsnas_jax.structure`), alone and
+together with the scores. --nasbench201 takes the shipped scores of all 15,625 cells.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from absl import app, flags
 import numpy as np
 
 from projects.spaces.scored import distinct, read
-from zsnas_jax import benchmarks, calibration
+from zsnas_jax import benchmarks, calibration, search_spaces
 from zsnas_jax.reports import documents, metrics, plots
 from zsnas_jax.search_spaces import nasbench201
+from zsnas_jax.structure import structure_features
 
 FLAGS = flags.FLAGS
 
@@ -29,12 +30,12 @@ _OF_STAGES = ("a_first2", "a_stage1", "a_stage2", "a_stage3", "g_first2", "g_sta
 
 
 class Subject(NamedTuple):
-    """Architectures with scores, label to float[A], and accuracies float[A]; other features float[A, F] or None."""
+    """Architectures with scores, label to float[A], accuracies float[A], and features of structure float[A, F]."""
 
     name: str
     scores: Mapping[str, np.ndarray]
     accuracy: np.ndarray
-    others: np.ndarray | None = None
+    structure: np.ndarray
 
 
 def of_nasbench201(table: str) -> list[Subject]:
@@ -42,19 +43,27 @@ def of_nasbench201(table: str) -> list[Subject]:
     scores = benchmarks.open_benchmark("nasbench201_scores").columns
     own = {name: np.asarray(column) for name, column in scores.items() if name not in _OF_STAGES}
     space, index = nasbench201.space(), np.arange(nasbench201.NUM_ARCHS)
-    genes, truth = calibration.gene_features(space, nasbench201.from_index(index)), benchmarks.open_benchmark(table)
-    return [Subject(f"nasbench201, {d}", own, truth.lookup(f"{d}_test_200", index), genes) for d in DATASETS]
+    features, truth = structure_features(space, nasbench201.from_index(index)), benchmarks.open_benchmark(table)
+    return [Subject(f"nasbench201, {d}", own, truth.lookup(f"{d}_test_200", index), features) for d in DATASETS]
 
 
-def curve(features: np.ndarray, truth: np.ndarray, draws: int, most: int) -> list[dict[str, float]]:
-    """A record for each number of trained networks: the mean and deviation of rho, and the mean of the ten best."""
+def curve(groups: Sequence[np.ndarray], truth: np.ndarray, draws: int, most: int) -> list[dict[str, float]]:
+    """A record for each number of trained networks: the mean and deviation of rho, and the mean of the ten best.
+
+    Args:
+        groups: of features, float[A, F_g] each.
+        truth: float[A].
+        draws: of the trained networks.
+        most: trained networks.
+    """
+    features, sizes = np.concatenate(groups, axis=1), [own.shape[1] for own in groups]
     records, count = [], calibration.MIN_TRAINED
     while count <= min(most, len(truth) // 2):
         rhos, tops = [], []
         for draw in range(draws):
             order = np.random.default_rng(draw).permutation(len(truth))
             trained, rest = order[:count], order[count:]
-            score = calibration.predict(calibration.fit(features[trained], truth[trained]), features[rest]).score
+            score = calibration.predict(calibration.fit(features[trained], truth[trained], sizes), features[rest]).score
             rhos.append(metrics.spearman(score, truth[rest]))
             tops.append(metrics.top_k(score, truth[rest], 10).mean())
         records.append(
@@ -85,7 +94,9 @@ def main(_: list[str]) -> None:
     for folder in map(pathlib.Path, FLAGS.folders):
         scored = distinct(read(folder, pathlib.Path(FLAGS.tables)))
         name = ", ".join(filter(None, (scored.space, scored.task)))
-        subjects.append(Subject(name, scored.scores, scored.accuracy))
+        space = search_spaces.make_space(scored.report["settings"]["space"])
+        structure = structure_features(space, np.stack([space.decode(arch) for arch in scored.archs]))
+        subjects.append(Subject(name, scored.scores, scored.accuracy, structure))
     if not subjects:
         raise app.UsageError("--folders or --nasbench201: one is needed")
     out, rows = pathlib.Path(FLAGS.out), []
@@ -93,14 +104,14 @@ def main(_: list[str]) -> None:
     panels: dict[str, plots.Worth] = {}
     for subject in subjects:
         ranked = calibration.score_features(np.stack(list(subject.scores.values()), axis=1))
-        kinds = {"scores": ranked}
-        if subject.others is not None:
-            kinds |= {"genotype": subject.others, "both": np.concatenate([ranked, subject.others], axis=1)}
+        kinds: dict[str, list[np.ndarray]] = {"scores": [ranked]}
+        if subject.structure.shape[1]:
+            kinds |= {"structure": [subject.structure], "both": [ranked, subject.structure]}
         alone = {name: metrics.spearman(own, subject.accuracy) for name, own in subject.scores.items()}
         best = max(alone, key=lambda name: np.nan_to_num(alone[name], nan=-1.0))
         lines = {}
-        for kind, features in kinds.items():
-            lines[kind] = curve(features, subject.accuracy, FLAGS.draws, FLAGS.most)
+        for kind, groups in kinds.items():
+            lines[kind] = curve(groups, subject.accuracy, FLAGS.draws, FLAGS.most)
             own = {"space": subject.name, "features": kind, "best_alone": best, "rho_alone": alone[best]}
             rows += [own | record for record in lines[kind]]
             said = ", ".join(f"{record['rho']:.3f} of {record['trained']}" for record in lines[kind])

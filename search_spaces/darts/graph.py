@@ -21,4 +21,4 @@ def graph(arch: Any) -> tuple[Titled, ...]:
 
 def _cell(genes: Any) -> Graph:
     edges = [(source, node + 2, _LABELS[op]) for node, slots in enumerate(genes) for source, op in slots if op != NONE]
-    return Graph(_NODES, (*edges, *((node + 2, NUM_NODES + 2, "") for node in range(NUM_NODES))))
+    return Graph(_NODES, (*edges, *((node + 2, NUM_NODES + 2, "") for node in range(NUM_NODES))), num_inputs=2)

@@ -19,8 +19,9 @@ from zsnas_jax.base import Path
 from zsnas_jax.measure.blocks import Step
 from zsnas_jax.nn.choice import Branch, Choices, Identity
 from zsnas_jax.nn.layers import avg_pool_3x3, max_pool_3x3
-from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, Concatenate, FactorizedReduce, PoolDense
+from zsnas_jax.nn.modules import ActivateConvNorm, Add, Block, FactorizedReduce, PoolDense
 from zsnas_jax.nn.options import draw_key
+from zsnas_jax.nn.probes import BypassedOutput
 from zsnas_jax.search_spaces.darts.edges import (
     DIL_3,
     DIL_5,
@@ -153,6 +154,15 @@ class DropPath(Block):
         keep = 1.0 - rate
         kept = jax.random.bernoulli(self.make_rng("drop_path"), keep, (len(x), 1, 1, 1))
         return x * (kept / keep).astype(x.dtype)
+
+
+class CellOutput(Block):
+    """The nodes of a cell side by side, float[N, H, W, C] to float[N, H, W, 4 C]; the two cells behind it read them."""
+
+    @nn.compact
+    def __call__(self, *reads: jax.Array) -> jax.Array:
+        """Concatenates along channels."""
+        return BypassedOutput(name="output")(jnp.concatenate(reads, -1))
 
 
 class AuxiliaryHead(Block):
@@ -316,7 +326,7 @@ def _cell_steps(
             states.append(step(f"node{node}", Zeros(cell.stride if source < 2 else 1), states[source]))
         else:
             states.append(step(f"node{node}", Add(), *entering) if len(entering) > 1 else entering[0])
-    step("output", Concatenate(), *states[2:])
+    step("output", CellOutput(), *states[2:])
     return found
 
 

@@ -17,4 +17,4 @@ def graph(arch: Any) -> Graph:
     joined = {node for i, j, _ in edges for node in (i, j)} | {0, size - 1}
     place = {node: position for position, node in enumerate(sorted(joined))}
     nodes = tuple(_LABELS[labels[node]] for node in sorted(joined))
-    return Graph(nodes, tuple((place[i], place[j], label) for i, j, label in edges))
+    return Graph(nodes, tuple((place[i], place[j], label) for i, j, label in edges), "nodes")

@@ -21,6 +21,7 @@ from zsnas_jax.measure.trunk import DrawSigns, features, no_trunk, random_signs,
 from zsnas_jax.nn.probes import (
     WHOLE_FEATURES,
     Activated,
+    BypassedOutput,
     ConvOutput,
     HeadOutput,
     LayerOf,
@@ -47,11 +48,12 @@ PLACES: Mapping[str, tuple[type[Probe], ...]] = MappingProxyType(
         "activated": (Activated,),
         "convolutions": (ConvOutput,),
         "trunk": (Trunk, LayerOutput),
+        "outputs": (Trunk, LayerOutput, BypassedOutput),
         "layers": (LayerOutput, HeadOutput),
     }
 )
 """Where statistics are taken: of what enters activations, what comes out of them, convolutions' outputs, feature maps
-through which all paths run, outputs of layers."""
+through which all paths run, these and outputs of layers that some paths go around, outputs of layers."""
 
 _WITH_LOSS = frozenset({"gradients", "kernel_gradients", "fisher"})
 _WITH_LABELS = _WITH_LOSS | {"labels", "class_labels"}

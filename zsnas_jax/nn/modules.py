@@ -237,15 +237,6 @@ class LayerSum(Block):
         return LayerOutput(name="output")(sum(reads[1:], start=reads[0]))
 
 
-class Concatenate(Block):
-    """What it reads side by side, float[N, H, W, C_i] to float[N, H, W, sum of C_i]."""
-
-    @nn.compact
-    def __call__(self, *reads: jax.Array) -> jax.Array:
-        """Concatenates along channels."""
-        return jnp.concatenate(reads, -1)
-
-
 class PoolDense(Block):
     """Global average pool and dense layer: float[N, H, W, C] to logits float[N, num_classes]."""
 

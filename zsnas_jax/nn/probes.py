@@ -110,6 +110,10 @@ class HeadOutput(Probe):
     """The output of a layer that is no more than the activation behind the last block, so no part of the trunk."""
 
 
+class BypassedOutput(Probe):
+    """The output of a layer that some paths go around, as those of DARTS's cells, which read the two cells before."""
+
+
 class Features(Probe):
     """The feature map before global pooling."""
 

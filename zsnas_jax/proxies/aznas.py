@@ -2,7 +2,9 @@
 
 F_0, ..., F_L are the feature maps through which every path runs: what stands at the probes `Trunk` and `LayerOutput`.
 Of NAS-Bench-201 the stem's output and those of the 17 cells and residual blocks; of AutoFormer the tokens behind
-attention and behind the dense layers of each block; of other spaces the outputs of their blocks. No labels.
+attention and behind the dense layers of each block; of other spaces the outputs of their blocks. Where paths go around
+them, as in DARTS, expressivity and progressivity are of the cells' outputs, and trainability, which follows gradients
+from each to the one before, is refused. No labels.
 
 The paper draws kernels from N(0, 2 / fan_in) and pictures from N(0, 1), whatever the run has, but for transformers,
 whose weights begin as for training: those are `weights="own"`. Batch norm normalises by the batch. Ranks are summed
@@ -48,7 +50,7 @@ def spectral_entropy(x: jax.Array) -> jax.Array:
     return -(p * jnp.log(p + 1e-8)).sum()
 
 
-_ENTROPY = Look("trunk", spectral_entropy)
+_ENTROPY = Look("outputs", spectral_entropy)
 
 
 def _proxy(name: str, score: Any, needs: frozenset[str], weights: str, pictures: str, **own: Any) -> Proxy:

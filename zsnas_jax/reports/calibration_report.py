@@ -13,6 +13,7 @@ from zsnas_jax.base import SearchSpace
 from zsnas_jax.reports import documents, metrics
 from zsnas_jax.runs.trained import Trained
 from zsnas_jax.storage import files
+from zsnas_jax.structure import structure_features
 
 
 class Calibrated(NamedTuple):
@@ -24,6 +25,7 @@ class Calibrated(NamedTuple):
         prediction: of each.
         left_out: Spearman's rho with the accuracy of what is predicted of each trained network without it.
         alone: label to Spearman's rho of a score with the accuracies of the trained networks.
+        num_features: of the architectures' structure, beside the scores.
         next_ones: places of those to train next, the most informative first.
     """
 
@@ -32,6 +34,7 @@ class Calibrated(NamedTuple):
     prediction: calibration.Prediction
     left_out: metrics.Interval
     alone: dict[str, metrics.Interval]
+    num_features: int
     next_ones: list[int]
 
 
@@ -42,6 +45,7 @@ def calibrate(
     trained: Trained,
     scores_of_trained: Mapping[str, np.ndarray],
     num_next: int,
+    with_structure: bool = True,
 ) -> Calibrated:
     """Fits the model to the trained networks and predicts all.
 
@@ -52,6 +56,7 @@ def calibrate(
         trained: T architectures and their accuracies.
         scores_of_trained: label to float[T].
         num_next: how many to train next.
+        with_structure: whether genes and graphs are features, too, as far as the space says what they are.
 
     Raises:
         ValueError: if there are fewer trained networks than scores, or than a calibration needs, or a score is
@@ -67,10 +72,14 @@ def calibrate(
     own = [space.encode(arch) for arch in trained.archs]
     others = [place for place, string in enumerate(own) if string not in places]
     together = np.stack([np.concatenate([scores[n], scores_of_trained[n][others]]) for n in labels], axis=1)
-    features = calibration.score_features(together)
+    every = np.concatenate([archs, trained.archs[others]])
+    groups = [calibration.score_features(together)]
+    groups += [structure_features(space, every)] if with_structure else []
+    features = np.concatenate(groups, axis=1)
+    sizes = [own.shape[1] for own in groups if own.shape[1]]
     places |= {own[place]: len(strings) + i for i, place in enumerate(others)}
     rows = np.array([places[string] for string in own])
-    model = calibration.fit(features[rows], trained.accuracies)
+    model = calibration.fit(features[rows], trained.accuracies, sizes)
     is_trained = np.isin(np.arange(len(features)), rows)
     untrained = np.flatnonzero(~is_trained)
     chosen = calibration.most_informative(model, features[untrained], num_next)
@@ -80,6 +89,7 @@ def calibrate(
         calibration.predict(model, features),
         metrics.bootstrap_spearman(calibration.leave_one_out(model), trained.accuracies),
         {name: metrics.bootstrap_spearman(scores_of_trained[name], trained.accuracies) for name in labels},
+        features.shape[1] - len(labels),
         [int(untrained[place]) for place in chosen],
     )
 
@@ -97,6 +107,7 @@ def as_json(found: Calibrated) -> dict[str, Any]:
     text = lambda own: {key: None if np.isnan(value) else value for key, value in own._asdict().items()}
     return {
         "num_trained": int(found.is_trained.sum()),
+        "num_features_of_structure": found.num_features,
         "spearman_left_out": text(found.left_out),
         "spearman_of_scores": {name: text(own) for name, own in found.alone.items()},
         "train_next": [found.archs[place] for place in found.next_ones],
@@ -137,8 +148,9 @@ def as_text(found: Calibrated) -> str:
     name, alone = max(found.alone.items(), key=lambda item: np.nan_to_num(item[1].value, nan=-1))
     return "\n".join(
         [
-            f"calibrated on {found.is_trained.sum()} trained networks: rho {known(found.left_out)} "
-            f"with each left out; the best score alone, {name}, {known(alone)}",
+            f"calibrated on {found.is_trained.sum()} trained networks, {len(found.alone)} scores and "
+            f"{found.num_features} features of genes and graphs: rho {known(found.left_out)} with each left out; the "
+            f"best score alone, {name}, {known(alone)}",
             "",
             "best predicted:",
             tabulate(rows, headers="keys", disable_numparse=True),
