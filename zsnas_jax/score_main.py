@@ -25,8 +25,9 @@ from zsnas_jax.arguments import Range
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.datasets import PictureSource
+from zsnas_jax.proxies import response
 from zsnas_jax.proxies.labels import label, parse
-from zsnas_jax.reports import calibration_report, score_report
+from zsnas_jax.reports import calibration_report, profile_report, score_report
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, stored_settings
@@ -71,6 +72,7 @@ def define_flags() -> None:
         "With --calibrate: genes and graphs are features, too, where the space has them.",
     )
     flags.SCORES.whole("train_next", 5, "With --calibrate: how many networks to propose for training.", Range(0, 1000))
+    flags.SCORES.choice("profile", None, "The score of every layer alone, too, as CSV and picture.", response.FAMILY)
     flags.SCORES.switch(
         "share_isomorphic",
         False,
@@ -171,6 +173,10 @@ def main() -> None:
             summary["calibration"] = calibration_report.as_json(calibrated)
         written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
         written += calibration_report.write(out, calibrated) if calibrated else []
+        if FLAGS.profile:
+            by = lambda chosen: score_archs(store, space, archs, chosen, source, settings, **how)[0]
+            profile = profile_report.profile(FLAGS.profile, list(map(space.encode, archs)), by)
+            written += profile_report.write(out, profile, truth.accuracy if truth else None)
     print(score_report.as_text(summary))
     if calibrated:
         print(f"\n{calibration_report.as_text(calibrated)}")

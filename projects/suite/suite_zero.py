@@ -29,7 +29,8 @@ PROXIES: Mapping[str, str] = MappingProxyType(
 )
 """Its names to ours. Its `plain`, sum W * g, has no counterpart here."""
 
-_FAILED = -1e8
+FAILED = -1e8
+"""Its value where a proxy failed."""
 
 
 def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
@@ -63,7 +64,7 @@ def from_suite_zero(path: str | os.PathLike[str]) -> TabularBenchmark:
             if not index.is_integer():
                 raise ValueError(f"index is {shorten(row['index'])!r}: allowed are 0 to {NUM_ARCHS - 1}")
             fill_row(values, int(index), [parse_number(row[name], name) for name in names])
-    values[values == np.float32(_FAILED)] = -np.inf
+    values[values == np.float32(FAILED)] = -np.inf
     columns = {PROXIES[name]: column for name, column in zip(names, values, strict=True)}
     source = f"NAS-Bench-Suite-Zero, CSV {path.name}"
     return TabularBenchmark(columns, "nasbench201", path.name, source, checksum)

@@ -16,7 +16,7 @@ counts some twice and misses others. A site at which any sample has no variance 
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,7 @@ def response_correlation(
     num_first_layers: int | None = None,
     weighting: str | LogWeighting = "none",
     count_exponent: float = 1.0,
+    if_missing: Literal["refused", "undefined"] = "refused",
 ) -> Proxy:
     """The block: log|det(K / c)| + count_exponent N log c with c = sum_l w(l) (sites in l).
 
@@ -61,6 +62,8 @@ def response_correlation(
         num_first_layers: instead: how many layers count, from the input; all of a network that has fewer.
         weighting: a name in `WEIGHTINGS`, or a function (layer numbers, number of layers) to log w(l).
         count_exponent: 1 is the papers' score log|det K|; 0 forgets how many sites there are.
+        if_missing: what a layer in `layers` is that a network does not have: an error, or it counts nothing, so that a
+            network that has none of them has no score.
 
     Returns:
         A proxy.
@@ -85,6 +88,10 @@ def response_correlation(
         parts = [getattr(measured.responses, response) for response in responses]
         total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         chosen = np.arange(1, len(total) + 1)[:num_first_layers] if layers is None else np.asarray(layers)
+        if if_missing == "undefined":
+            chosen = chosen[chosen <= len(total)]
+        if not len(chosen):
+            return jnp.float32(-jnp.inf)
         if chosen.max() > len(total):
             raise ValueError(f"layer {chosen.max()} asked for by proxy {name!r}: the network has {len(total)}")
         log_weights = jnp.asarray(log_weight(chosen, len(total)), total.dtype)
@@ -96,9 +103,33 @@ def response_correlation(
         "num_first_layers": num_first_layers,
         "weighting": weighting if isinstance(weighting, str) else _describe(weighting),
         "count_exponent": count_exponent,
+        **({} if if_missing == "refused" else {"if_missing": if_missing}),
     }
     undefined = "where no activation has a defined correlation between the pictures"
     return Proxy(name, score, frozenset(responses), settings, _REFERENCE, undefined=undefined)
+
+
+FAMILY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"acor": ("activations",), "gcor": ("gradients",), "rcor": ("activations", "gradients")}
+)
+"""The responses of the scores that do not weigh their layers."""
+
+
+def num_layers() -> Proxy:
+    """How many layers the response sites stand in, with those that a network for all architectures has for others."""
+    score = lambda measured: jnp.float32(len(measured.responses.activations))
+    return Proxy("num_layers", score, frozenset({"activations"}), {}, "a count", is_size=True)
+
+
+def profile(name: str, count: int) -> list[Proxy]:
+    """The score of each layer alone, log|det sum_{s in l} ...|, l = 1, ..., count; -inf where there is no layer l.
+
+    Args:
+        name: in `FAMILY`.
+        count: how many layers.
+    """
+    of_layer = lambda layer: response_correlation(name, responses=FAMILY[name], layers=(layer,), if_missing="undefined")
+    return [of_layer(layer) for layer in range(1, count + 1)]
 
 
 def _describe(weighting: LogWeighting) -> list[list[float]]:

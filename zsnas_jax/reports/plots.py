@@ -295,6 +295,35 @@ def worth(path: str | os.PathLike[str], panels: Mapping[str, Worth]) -> None:
     _save(figure, path)
 
 
+def profile(path: str | os.PathLike[str], lines: Mapping[str, np.ndarray], name: str) -> None:
+    """A score over the layers, a line an architecture, the first half with filled marks; layers without one are gaps.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        lines: label of an architecture to its scores by layer, float[L].
+        name: of the score.
+    """
+    figure = Figure(figsize=(7.5, 4.2 + 0.22 * len(lines)))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    for i, (label, scores) in enumerate(lines.items()):
+        axes.plot(
+            np.arange(1, len(scores) + 1),
+            np.where(np.isfinite(scores), scores, np.nan),
+            color=_COLOURS[i % len(_COLOURS)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            markersize=4,
+            markerfacecolor=None if 2 * i < len(lines) else "white",
+            label=textwrap.shorten(label, 90),
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("layer, from the input")
+    axes.set_ylabel(f"{name} of the layer alone")
+    axes.grid(alpha=0.3)
+    figure.legend(fontsize=7, loc="outside lower center")
+    _save(figure, path)
+
+
 def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
 
