@@ -46,15 +46,14 @@ def test_a_layer_alone_is_scored_and_what_is_not_there_has_no_score():
 
 
 def test_a_profile_is_written_and_drawn(tmp_path):
-    values = np.array([[3.0], [2.0]]), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, -np.inf]])
-    asked = []
+    values, asked = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, -np.inf]]), []
 
     def score(chosen):
-        asked.append([proxy.name for proxy in chosen])
-        return values[len(asked) - 1]
+        asked.extend(proxy.name for proxy in chosen)
+        return values
 
-    found = profile_report.profile("gcor", ["a", "b"], score)
-    assert asked == [["num_layers"], ["gcor"] * 3]
+    found = profile_report.profile("gcor", ["a", "b"], np.array([[3.0], [2.0]]), score)
+    assert asked == ["gcor"] * 3
     for accuracy in (None, np.array([0.5, 0.75])):
         assert profile_report.write(tmp_path, found, accuracy) == ["profile.csv", "profile.png"]
     with open(tmp_path / "profile.csv", newline="") as file:

@@ -154,7 +154,9 @@ def main() -> None:
     with ResultStore(out, stored) as store:
         files.sweep(out)
         reference = _reference(store, space, chosen, asked_votes, source, settings, how)
-        matrix, times = score_archs(store, space, archs, chosen, source, settings, **how)
+        counting = [response.num_layers()] if FLAGS.profile else []
+        matrix, times = score_archs(store, space, archs, [*chosen, *counting], source, settings, **how)
+        matrix, counted = matrix[:, : len(chosen)], matrix[:, len(chosen) :]
         scored_by: dict[str, Proxy | Vote] = {label(proxy): proxy for proxy in chosen}
         failures = {label(proxy): store.failures(proxy) for proxy in chosen}
         scores = dict(zip(scored_by, matrix.T, strict=True))
@@ -175,7 +177,7 @@ def main() -> None:
         written += calibration_report.write(out, calibrated) if calibrated else []
         if FLAGS.profile:
             by = lambda chosen: score_archs(store, space, archs, chosen, source, settings, **how)[0]
-            profile = profile_report.profile(FLAGS.profile, list(map(space.encode, archs)), by)
+            profile = profile_report.profile(FLAGS.profile, list(map(space.encode, archs)), counted, by)
             written += profile_report.write(out, profile, truth.accuracy if truth else None)
     print(score_report.as_text(summary))
     if calibrated:

@@ -32,16 +32,18 @@ class Profile(NamedTuple):
     layers: np.ndarray
 
 
-def profile(name: str, archs: Sequence[str], score: Callable[[Sequence[Proxy]], np.ndarray]) -> Profile:
-    """Scores every layer alone, all in one pass, after one that counts the layers.
+def profile(
+    name: str, archs: Sequence[str], num_layers: np.ndarray, score: Callable[[Sequence[Proxy]], np.ndarray]
+) -> Profile:
+    """Scores every layer alone, all in one pass.
 
     Args:
         name: in `zsnas_jax.proxies.response.FAMILY`.
         archs: their strings.
+        num_layers: `zsnas_jax.proxies.response.num_layers` of each, float[A].
         score: P proxies to the scores float[A, P] of the architectures.
     """
-    count = int(score([response.num_layers()]).max())
-    return Profile(name, list(archs), score(response.profile(name, count)))
+    return Profile(name, list(archs), score(response.profile(name, int(num_layers.max()))))
 
 
 def write(folder: str | os.PathLike[str], found: Profile, accuracy: np.ndarray | None) -> list[str]:
