@@ -8,8 +8,12 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "zsnas_jax" / "__init__.py").read_text()).group(1)
 
-DEMO = ["analog-nasbench>=0.1.3"]
-TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "nats-bench>=1.8"]
+PLOTS = ["matplotlib>=3.8"]
+TRAIN = ["grain>=0.2.18", "orbax-checkpoint>=0.12", "pillow>=11", "tensorboardX>=2.6.4"]
+TFDS = ["importlib_resources>=6", "tensorflow-datasets>=4.9.7"]  # it imports the first and does not ask for it
+ALL = PLOTS + TRAIN + TFDS
+DEMO = [*ALL, "analog-nasbench>=0.1.3"]
+TEST = [*DEMO, "chex>=0.1.90", "pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "nats-bench>=1.8"]
 
 setuptools.setup(
     name="zsnas-jax",
@@ -60,27 +64,20 @@ setuptools.setup(
     },
     install_requires=[
         "absl-py>=2",
-        "chex>=0.1.90",
         "flax>=0.12",
-        "grain>=0.2.18",
-        "importlib_resources>=6",  # TFDS imports it and does not ask for it
         "jax>=0.8",
-        "matplotlib>=3.8",
         "numpy>=2",
         "optax>=0.2.5",
-        "orbax-checkpoint>=0.12",
-        "pillow>=11",
         "scipy>=1.13",
         "tabulate>=0.9",
-        "tensorboardX>=2.6.4",
-        "tensorflow-datasets>=4.9.7",
         "tqdm>=4.66",
     ],
     extras_require={
+        "all": ALL,
         "cuda12": ["jax[cuda12]"],
         "demo": DEMO,
-        "test": DEMO + TEST,
-        "dev": DEMO + TEST + ["ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
     },
     entry_points={
         "console_scripts": [

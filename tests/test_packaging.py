@@ -1,8 +1,12 @@
 import pathlib
 import re
+import subprocess
+import sys
 
 import conftest
 import pytest
+
+from zsnas_jax import command
 
 ROOT = conftest.ROOT
 
@@ -36,3 +40,26 @@ def test_the_public_names_are_there():
         assert getattr(zsnas_jax, name).__name__ == f"zsnas_jax.{name}" and name in dir(zsnas_jax)
     with pytest.raises(AttributeError, match="module 'zsnas_jax' has no attribute 'colour'"):
         _ = zsnas_jax.colour
+
+
+def test_what_scoring_takes_is_installed_without_extras():
+    """In a process of its own, in which what only the extras bring cannot be imported."""
+    code = f"""
+import sys
+for name in {command._EXTRAS!r}:
+    if name != "orbax":  # Flax brings it
+        sys.modules[name] = None
+import zsnas_jax
+for name in ("scoring", "search", "proxies", "votes", "datasets", "runs", "calibration", "search_spaces", "storage"):
+    getattr(zsnas_jax, name)
+import zsnas_jax.score_main
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_command_says_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        command._check_installed("zsnas_jax.train_main")
+    assert command.describe(caught.value) == "grain is not installed: pip install 'zsnas-jax[all]' brings it"
+    command._check_installed("projects.ncd.reproduce_main")

@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 __all__ = [
     "base",
     "benchmarks",
+    "calibration",
     "correlation",
     "datasets",
+    "graphs",
     "linalg",
     "measure",
     "nn",
@@ -25,6 +27,8 @@ __all__ = [
     "search",
     "search_spaces",
     "storage",
+    "structure",
+    "tasks",
     "training",
     "votes",
 ]
@@ -33,8 +37,10 @@ if TYPE_CHECKING:
     from zsnas_jax import (
         base,
         benchmarks,
+        calibration,
         correlation,
         datasets,
+        graphs,
         linalg,
         measure,
         nn,
@@ -45,6 +51,8 @@ if TYPE_CHECKING:
         search,
         search_spaces,
         storage,
+        structure,
+        tasks,
         training,
         votes,
     )

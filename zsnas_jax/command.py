@@ -6,6 +6,7 @@ imports nothing that takes long.
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import re
 import select
@@ -20,6 +21,8 @@ from zsnas_jax import __version__
 _STOPPED: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _UNREAD = 141
 """The exit code of a program that SIGPIPE ends."""
+_EXTRAS = ("grain", "importlib_resources", "matplotlib", "orbax", "PIL", "tensorboardX", "tensorflow_datasets")
+"""Modules that the extras of the package install."""
 _LONGEST = 1000
 """Characters of an error that are shown."""
 
@@ -37,6 +40,14 @@ def search_main() -> NoReturn:
 def train_main() -> NoReturn:
     """The console command."""
     run("zsnas_jax.train_main")
+
+
+_NEEDED = {
+    "zsnas_jax.score_main": ("matplotlib",),
+    "zsnas_jax.search_main": ("matplotlib",),
+    "zsnas_jax.train_main": ("grain", "matplotlib", "orbax.checkpoint", "PIL", "tensorboardX"),
+}
+"""What commands take beside what scoring from Python does: looked for before anything is computed."""
 
 
 def run(name: str) -> NoReturn:
@@ -70,6 +81,7 @@ def _run(name: str, program: str) -> int:
         if "--version" in sys.argv[1:]:
             print(f"{program} {__version__}")
         else:
+            _check_installed(name)
             binary, flags = importlib.import_module(name), importlib.import_module("zsnas_jax.flags")
             binary.define_flags()
             if flags.parse([program, *sys.argv[1:]], binary.__doc__):
@@ -85,8 +97,17 @@ def _run(name: str, program: str) -> int:
         return 1
 
 
+def _check_installed(name: str) -> None:
+    """Raises ModuleNotFoundError if a binary needs what only the extras install."""
+    for module in _NEEDED.get(name, ()):
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+
 def describe(error: Exception) -> str:
     """What went wrong in one line. Where nobody foresaw it, the line names the type and says how to see more."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        return f"{error.name} is not installed: pip install 'zsnas-jax[all]' brings it"
     words = "".join(letter if letter.isprintable() else " " for letter in str(error)).split()
     text = " ".join(words)
     if len(text) > _LONGEST:

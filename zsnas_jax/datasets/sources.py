@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zsnas_jax.datasets.copies import digest, draw_distinct, find_copies
-from zsnas_jax.datasets.crops import centre_crop
 from zsnas_jax.storage import arrays, files
 from zsnas_jax.storage.reading import open_regular, reading, shorten
 
@@ -294,7 +293,9 @@ def from_tfds(dataset: str, data_dir: str | os.PathLike[str] | None) -> PictureS
         FileNotFoundError: if it is not prepared under `data_dir` (TFDS's own default folder when None).
         ValueError: if what is there is damaged, or holds something else than files.
     """
-    import tensorflow_datasets as tfds  # takes a second to import, and only this function needs it
+    import tensorflow_datasets as tfds  # an extra, like pillow; and a second of every command's start
+
+    from zsnas_jax.datasets.crops import centre_crop
 
     (name, test_split), num_classes = TFDS_NAMES[dataset], NUM_CLASSES[dataset]
     where = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR)

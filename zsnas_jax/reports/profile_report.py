@@ -13,7 +13,7 @@ import numpy as np
 
 from zsnas_jax.base import Proxy
 from zsnas_jax.proxies import response
-from zsnas_jax.reports import documents, plots
+from zsnas_jax.reports import documents
 
 MOST_DRAWN = 8
 
@@ -56,6 +56,8 @@ def write(folder: str | os.PathLike[str], found: Profile, accuracy: np.ndarray |
         found: the profile.
         accuracy: float[A], fractions; None where it is not known.
     """
+    from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
+
     rows = [
         {"arch": arch, "layer": layer, found.name: float(value)}
         for arch, own in zip(found.archs, found.layers, strict=True)
