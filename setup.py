@@ -82,6 +82,7 @@ setuptools.setup(
     entry_points={
         "console_scripts": [
             "score_main = zsnas_jax.command:score_main",
+            "merge_main = zsnas_jax.command:merge_main",
             "search_main = zsnas_jax.command:search_main",
             "train_main = zsnas_jax.command:train_main",
         ]

@@ -42,6 +42,11 @@ def train_main() -> NoReturn:
     run("zsnas_jax.train_main")
 
 
+def merge_main() -> NoReturn:
+    """The console command."""
+    run("zsnas_jax.merge_main")
+
+
 _NEEDED = {
     "zsnas_jax.score_main": ("matplotlib",),
     "zsnas_jax.search_main": ("matplotlib",),

@@ -28,6 +28,7 @@ from zsnas_jax.datasets import PictureSource
 from zsnas_jax.proxies import response
 from zsnas_jax.proxies.labels import label, parse
 from zsnas_jax.reports import calibration_report, profile_report, score_report
+from zsnas_jax.runs.merging import Shard, parse_shard
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, stored_settings
@@ -47,6 +48,7 @@ def define_flags() -> None:
         "all, START:STOP by published index, random:COUNT, benchmark or benchmark:COUNT of those that it lists, "
         "or a file with one string a line.",
     )
+    flags.NETWORK.text("shard", None, "NUMBER/COUNT: of --archs only this part, of COUNT equal ones; see merge_main.")
     flags.define_scoring_flags()
     flags.SCORES.words(
         "votes",
@@ -140,7 +142,8 @@ def main() -> None:
     source = flags.pictures(space)
     flags.check_memory(space.name, source.image_size, FLAGS.batch_size, flags.num_together())
     benchmark = flags.ground_truth(space.name)
-    archs = _archs(space, source, settings, benchmark)
+    shard = parse_shard(FLAGS.shard) if FLAGS.shard else Shard(1, 1)
+    archs = shard.of(_archs(space, source, settings, benchmark))
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
@@ -164,6 +167,7 @@ def main() -> None:
             scores[vote.name], scored_by[vote.name] = votes.vote(vote, scores, reference), vote
         diagnoses = score_report.diagnose(space, archs, scores, truth)
         run = times._asdict() | how | {"programs": programs, "vote_reference": FLAGS.vote_reference}
+        run |= {"shard": FLAGS.shard} if FLAGS.shard else {}
         what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts()
         summary = score_report.make_report(space, archs, *what)
         calibrated = None

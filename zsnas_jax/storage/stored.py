@@ -45,11 +45,13 @@ class Stored(NamedTuple):
         settings: what all scores depend on; in format 1 that includes weighting, norm, mask_rate and activation.
         scores: label of a proxy (`zsnas_jax.proxies.labels`), in format 1 its name, to architecture to score.
         proxies: the same to what the file says of the proxy; in format 1 that is its name alone.
+        failures: the same to architecture to why the proxy failed on it; empty in formats 1 and 2.
     """
 
     settings: dict[str, Any]
     scores: dict[str, dict[str, float]]
     proxies: dict[str, StoredProxy]
+    failures: dict[str, dict[str, str]]
 
 
 def read(folder: str | os.PathLike[str]) -> Stored:
@@ -118,14 +120,18 @@ def as_proxies(rows: Iterable[Sequence[Any]]) -> dict[int, StoredProxy]:
     return {number: StoredProxy(name, _as_json(settings), reference) for number, name, settings, reference in rows}
 
 
-def _read_sealed(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]], dict[str, StoredProxy]]:
+_Held = tuple[dict[str, dict[str, float]], dict[str, StoredProxy], dict[str, dict[str, str]]]
+"""Scores, proxies and failures."""
+
+
+def _read_sealed(file: sqlite3.Connection) -> _Held:
     seals.check(file, [SETTINGS, PROXIES, SCORES, FAILURES])
     numbered = as_proxies(seals.take(file, PROXIES))
-    scores = {label(proxy): dict(seals.take(file, SCORES, (number,))) for number, proxy in numbered.items()}
-    return scores, {label(proxy): proxy for proxy in numbered.values()}
+    take = lambda table: {label(proxy): dict(seals.take(file, table, (number,))) for number, proxy in numbered.items()}
+    return take(SCORES), {label(proxy): proxy for proxy in numbered.values()}, take(FAILURES)
 
 
-def _read_unsealed(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]], dict[str, StoredProxy]]:
+def _read_unsealed(file: sqlite3.Connection) -> _Held:
     """Of format 2."""
     numbered = as_proxies(file.execute("SELECT id, name, settings, reference FROM proxies"))
     labels = {number: label(proxy) for number, proxy in numbered.items()}
@@ -134,15 +140,15 @@ def _read_unsealed(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]
         if number not in labels:
             raise Damaged(f"a score is of proxy {str(number)[:80]}, which is not there")
         scores[labels[number]][arch] = _as_score(score)
-    return scores, {labels[number]: proxy for number, proxy in numbered.items()}
+    return scores, {labels[number]: proxy for number, proxy in numbered.items()}, {}
 
 
-def _read_names(file: sqlite3.Connection) -> tuple[dict[str, dict[str, float]], dict[str, StoredProxy]]:
+def _read_names(file: sqlite3.Connection) -> _Held:
     """Of format 1."""
     scores: dict[str, dict[str, float]] = {}
     for arch, proxy, score in file.execute("SELECT arch, proxy, score FROM scores"):
         scores.setdefault(proxy, {})[arch] = _as_score(score)
-    return scores, {name: StoredProxy(name, {}, "") for name in scores}
+    return scores, {name: StoredProxy(name, {}, "") for name in scores}, {}
 
 
 def _as_score(value: Any) -> float:
