@@ -56,7 +56,8 @@ _ENTROPY = Look("outputs", spectral_entropy)
 def _proxy(name: str, score: Any, needs: frozenset[str], weights: str, pictures: str, **own: Any) -> Proxy:
     check_drawn(name, weights, pictures)
     settings = {"weights": weights, "pictures": pictures}
-    return Proxy(name, score, needs, settings, _SOURCE, prepare=Drawn(weights, pictures), **own)
+    prepare = None if weights == pictures == "own" else Drawn(weights, pictures)  # None shares the pass of others
+    return Proxy(name, score, needs, settings, _SOURCE, prepare=prepare, **own)
 
 
 def az_expressivity(*, weights: Weights = "normal", pictures: Pictures = "noise") -> Proxy:
