@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "zsnas_jax" / "__init__.py").read_text()).group(1)
 
 DEMO = ["analog-nasbench>=0.1.3"]
+DOCS = ["sphinx>=8.1,<10", "myst-parser>=4,<6", "sphinx-book-theme>=1.1,<2", "sphinx-copybutton>=0.5,<1"]
 TEST = ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "nats-bench>=1.8"]
 
 setuptools.setup(
@@ -79,6 +80,7 @@ setuptools.setup(
     extras_require={
         "cuda12": ["jax[cuda12]"],
         "demo": DEMO,
+        "docs": DOCS,
         "test": DEMO + TEST,
         "dev": DEMO + TEST + ["ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
     },

@@ -36,3 +36,11 @@ def test_the_public_names_are_there():
         assert getattr(zsnas_jax, name).__name__ == f"zsnas_jax.{name}" and name in dir(zsnas_jax)
     with pytest.raises(AttributeError, match="module 'zsnas_jax' has no attribute 'colour'"):
         _ = zsnas_jax.colour
+
+
+def test_what_is_cited_is_this_version():
+    import zsnas_jax
+
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {zsnas_jax.__version__}\n" in cited
+    assert f": {zsnas_jax.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
