@@ -47,6 +47,7 @@ autodoc_typehints = "signature"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # they stand in the signature
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 100
 add_module_names = False
@@ -62,11 +63,11 @@ html_show_sourcelink = False
 
 def make(app: Sphinx) -> None:
     """Writes what the package says of itself, before the pages are read."""
-    made = HERE / "generated"
-    tables.write(made / "parts")
+    made, asked = HERE / "generated", tables.ask_for_help()
     spaces.write(made / "parts", made / "pictures")
     modules.write(made / "api", made / "parts")
     measured.copy(HERE.parent, HERE / "measured")
+    tables.write(made / "parts", asked)
 
 
 def setup(app: Sphinx) -> None:

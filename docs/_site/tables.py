@@ -23,11 +23,11 @@ _LABELS = frozenset({"gradients", "kernel_gradients", "fisher", "labels", "class
 """Needs that take labels, where a proxy does not bring a loss of its own."""
 
 
-def write(folder: pathlib.Path) -> None:
-    """Writes every table into a file that a page includes."""
+def write(folder: pathlib.Path, asked: Mapping[str, subprocess.Popen[str]]) -> None:
+    """Writes every table, and what the commands that were asked print, into a file that a page includes."""
     made = {"proxies": proxies(), "votes": named_votes(), "methods": methods(), "strategies": strategies()}
     made |= {"losses": losses(), "recipes": recipes()}
-    made |= {name: f"```text\n{told}\n```\n" for name, told in helps().items()}
+    made |= {name: f"```text\n{_printed(name, process)}\n```\n" for name, process in asked.items()}
     for name, text in made.items():
         write_page(folder / f"{name}.md", text)
 
@@ -129,14 +129,14 @@ def recipes() -> str:
     return table(("name", "epochs", "batch", "optimizer", "rate", "decay", "augmentations", "source"), rows)
 
 
-def helps() -> Mapping[str, str]:
-    """What the commands print with --help, each in a process of its own, since they share names of flags."""
-    started = {
-        name: subprocess.Popen([sys.executable, "-m", f"zsnas_jax.{name}", "--help"], stdout=subprocess.PIPE, text=True)
-        for name in COMMANDS
-    }
-    found = {name: process.communicate()[0].strip() for name, process in started.items()}
-    for name, process in started.items():
-        if process.returncode:
-            raise RuntimeError(f"{name} --help ends with {process.returncode}")
-    return found
+def ask_for_help() -> Mapping[str, subprocess.Popen[str]]:
+    """The commands on their way to print --help, each in a process of its own, since they share names of flags."""
+    call = lambda name: [sys.executable, "-m", f"zsnas_jax.{name}", "--help"]
+    return {name: subprocess.Popen(call(name), stdout=subprocess.PIPE, text=True) for name in COMMANDS}
+
+
+def _printed(name: str, process: subprocess.Popen[str]) -> str:
+    text = process.communicate()[0].strip()
+    if process.returncode:
+        raise RuntimeError(f"{name} --help ends with {process.returncode}")
+    return text
