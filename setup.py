@@ -14,6 +14,7 @@ TFDS = ["importlib_resources>=6", "tensorflow-datasets>=4.9.7"]  # it imports th
 ALL = PLOTS + TRAIN + TFDS
 DEMO = [*ALL, "analog-nasbench>=0.1.3"]
 TEST = [*DEMO, "chex>=0.1.90", "pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "nats-bench>=1.8"]
+DOCS = ["sphinx>=8.1,<10", "myst-parser>=4,<6", "sphinx-book-theme>=1.1,<2", "sphinx-copybutton>=0.5,<1"]
 
 setuptools.setup(
     name="zsnas-jax",
@@ -76,6 +77,7 @@ setuptools.setup(
         "all": ALL,
         "cuda12": ["jax[cuda12]"],
         "demo": DEMO,
+        "docs": DOCS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.14", "mypy>=1.18", "build>=1.2", "types-tabulate", "types-tqdm"],
     },

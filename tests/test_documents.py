@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import io
 import re
+import sys
+import types
 
 import conftest
 import jax
 import numpy as np
 import pytest
 
-from zsnas_jax import datasets, proxies, scoring, search, training
+from zsnas_jax import datasets, proxies, scoring, search, search_spaces, training, votes
 from zsnas_jax.reports import search_report
 from zsnas_jax.reports.search_task import Task
 from zsnas_jax.runs.scores import score_archs
@@ -20,6 +23,8 @@ from zsnas_jax.runs.settings import ScoreSettings
 from zsnas_jax.search.seeds import Explored
 
 ROOT = conftest.ROOT
+sys.path.append(str(ROOT / "docs"))  # what the site is made of
+from _site import docstrings, measured, pages, spaces, tables  # noqa: E402
 
 
 def python_blocks(name):
@@ -27,6 +32,17 @@ def python_blocks(name):
 
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "docs").rglob("*.md")
+    if path.relative_to(ROOT / "docs").parts[0] not in ("_build", "generated", "measured")
+)
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES]
+QUICK = [
+    *("docs/votes.md", "docs/searches.md"),
+    *(f"docs/how_to/{name}.md" for name in ("calibrate", "own_data", "own_loss", "own_proxy", "resume")),
+]
+"""Pages whose code takes a few seconds."""
 BLOCKS = python_blocks("README.md")
 OWN_SPACE = next(i for i, block in enumerate(BLOCKS) if "SearchSpace(" in block)
 
@@ -46,8 +62,13 @@ def test_readme_code_runs(number):
     assert run_block(number)[1]
 
 
-@pytest.mark.slow  # a minute each, of compilation
-@pytest.mark.parametrize("name", ["docs/transformers.md", *(f"examples/{path.name}" for path in EXAMPLES)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)  # up to a minute each, of compilation
+        for name in (*filter(python_blocks, PAGES), *(f"examples/{path.name}" for path in EXAMPLES))
+    ],
+)
 def test_pages_and_examples_run(name):
     code = "\n".join(python_blocks(name)) if name.endswith(".md") else (ROOT / name).read_text()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -122,7 +143,7 @@ def score_flops(space):
     scorer.score(np.zeros((1, 4), np.int32), [0], batch)
 
 
-@pytest.mark.parametrize("name", ["README.md", "WORKSPACE.md", "docs/transformers.md"])
+@pytest.mark.parametrize("name", ["WORKSPACE.md", *DOCUMENTS])
 def test_named_files_exist(name):
     for path in re.findall(
         r"`((?:zsnas_jax|search_spaces|benchmarks|projects|tests|perf|notebooks|docs|examples)/[\w./]+)`",
@@ -131,22 +152,130 @@ def test_named_files_exist(name):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/transformers.md"])
+def anchors_of(path):
+    """Of the titles of a page, as GitHub and the site make them."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def is_a_name(text):
+    """Whether a link leads to something of the package."""
+    module, _, name = text.rpartition(".")
+    return hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name):
-    text, folder = (ROOT / name).read_text(), (ROOT / name).parent
-    anchors = {
-        "#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("https://"):
-            continue  # tests run without a network
-        assert target in anchors if target.startswith("#") else (folder / target).exists(), target
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+        path, _, anchor = target.partition("#")
+        if target.startswith("https://") or "generated/" in path:
+            continue  # tests run without a network, and without a site
+        if anchor.startswith("zsnas_jax."):
+            assert is_a_name(anchor), target
+            continue
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors_of(there), target
 
 
-def test_every_flag_in_the_readme_exists():
-    commands = [f"zsnas_jax/{name}.py" for name in ("flags", "score_main", "search_main", "train_main")]
-    sources = "".join((ROOT / name).read_text() for name in (*commands, "projects/wrcor/reproduce_main.py"))
+BINARIES = {name: f"zsnas_jax/{name}.py" for name in ("score_main", "search_main", "train_main")}
+BINARIES["reproduce_main"] = "projects/wrcor/reproduce_main.py"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_flag_in_a_document_exists(name):
     recipes = {field.name for field in dataclasses.fields(training.Recipe)}
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S):
-        for flag in re.findall(r"--(\w+)", block):
-            assert f'"{flag}"' in sources or flag in recipes, flag
+    shared = (ROOT / "zsnas_jax/flags.py").read_text()
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(), re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            binaries = re.findall(rf"\b({'|'.join(BINARIES)})\b", line)
+            sources = shared + "".join((ROOT / BINARIES[binary]).read_text() for binary in binaries)
+            for flag in re.findall(r"--(\w+)", line) if binaries else []:
+                known = {flag, flag.removeprefix("no")}  # of a switch that is turned off
+                assert any(f'"{word}"' in sources or word in recipes for word in known), flag
+
+
+def test_every_document_is_reached_from_the_first_page():
+    listed = re.findall(r"^([\w/]+)$", "\n".join((ROOT / name).read_text() for name in PAGES), re.M)
+    for name in PAGES:
+        words = name.removeprefix("docs/").removesuffix(".md")
+        assert words == "index" or {words, words.rpartition("/")[2]} & set(listed), name
+
+
+def test_the_tables_of_the_site_have_everything_that_is_registered():
+    table = tables.proxies()
+    for name, make in proxies.PROXIES.items():
+        assert table.count(f"| [`{name}`](#{make.__module__}.{make.__name__}) |") == 1
+    row = next(line for line in table.splitlines() if "[`grasp`]" in line)
+    assert "| own | yes | dispatched, static | Wang et al., GraSP, ICLR 2020 |" in row
+    assert {tables.passes(proxies.PROXIES[name]()) for name in ("params", "pnorm")} == {"none"}
+    assert [tables.passes(proxies.PROXIES[name]()) for name in ("naswot", "wrcor", "zen")] == [
+        "forward",
+        "forward, back",
+        "own",
+    ]
+    for registered, made in ((votes.VOTES, tables.named_votes()), (votes.METHODS, tables.methods())):
+        assert all(f"| `{name}` |" in made for name in registered)
+    assert all(f"| `{name}` |" in tables.strategies() for name in search.STRATEGIES)
+    assert all(f"| `{name}` |" in tables.recipes() for name in training.RECIPES)
+
+
+@pytest.mark.parametrize("name", spaces.EXAMPLES)
+def test_a_space_says_its_figures(name):
+    space, example = search_spaces.make_space(name), spaces.EXAMPLES[name]
+    said = dict(spaces.facts(space, example))
+    assert space.encode(space.decode(example.arch)) == example.arch
+    assert said["genotype"].startswith("int32[") and said["programs"]
+
+
+def test_every_space_has_a_page():
+    text = "".join((ROOT / name).read_text() for name in PAGES if name.startswith("docs/spaces/"))
+    for name in search_spaces.SPACES:
+        assert name in text.replace("`_s`, `_b`", "autoformer_s autoformer_b") or name.startswith("darts_s"), name
+    for folder in (ROOT / "search_spaces").glob("*/"):
+        assert folder.name == "__pycache__" or f"docs/spaces/{folder.name}.md" in PAGES, folder
+
+
+@pytest.mark.parametrize(
+    ("plain", "marked"),
+    [
+        (["K = |corr(A_s)| * 2, sum_ of it."], [r"K = \|corr(A_s)\| * 2, sum\_ of it."]),
+        (["Takes *args, `a.b` and `x`s of `f(a, b)`^2."], [r"Takes \*args, :py:obj:`a.b` and :py:obj:`x`\ s of ``f(a, b)``\ ^2."]),
+        (["Code `that goes", "on` there."], ["Code ``that goes on`` there."]),
+        (["Such:", "", "    a*b |c|", "", "And on."], ["Such:", "", "::", "", "    a*b |c|", "", "And on."]),
+        (["Args:", "    x: one", "        and on.", "", "    y: two"],) * 2,
+        (["* first", "* second*"], ["* first", r"* second\*"]),
+    ],
+)  # fmt: skip
+def test_docstrings_become_markup_as_they_are_meant(plain, marked):
+    lines = list(plain)
+    docstrings.mark_up(None, "function", "f", None, None, lines)
+    assert lines == marked
+
+
+def test_links_out_of_the_documentation_lead_to_copies():
+    def led(docname, text):
+        source = [text]
+        measured.lead_to_copies(types.SimpleNamespace(srcdir=ROOT / "docs"), docname, source)
+        return source[0]
+
+    assert led("concepts", "[r](../benchmarks/RESULTS.md#votes)") == "[r](measured/benchmarks/RESULTS.md#votes)"
+    assert led("how_to/own_data", "[r](../../perf/RESULTS.md)") == "[r](../measured/perf/RESULTS.md)"
+    assert (
+        led("measured/perf/RESULTS", "![p](../benchmarks/spaces/darts.png)") == "![p](../benchmarks/spaces/darts.png)"
+    )
+    assert led("measured/projects/ncd/README", "[R](../../README.md)") == "R (`README.md`)"
+    assert led("measured/projects/ncd/README", "x[0](../../a)") == "x[0](../../a)"
+    for same in (
+        "[a](https://x.y)",
+        "[a](concepts.md#proxies-and-votes)",
+        "[a](#here)",
+        "[a](../examples/own_transformer.py)",
+    ):
+        assert led("index", same) == same
+
+
+def test_plain_text_stays_itself_in_markdown():
+    assert pages.plain("W * g_W of `a_b`, [x]") == r"W \* g\_W of `a_b`, \[x\]"
+    assert pages.table(("a", "b"), [("x|y", "")]) == "| a | b |\n| --- | --- |\n| x\\|y |  |\n"

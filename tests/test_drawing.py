@@ -8,7 +8,7 @@ from zsnas_jax import search_spaces
 from zsnas_jax.graphs import Graph
 from zsnas_jax.reports import drawing
 from zsnas_jax.reports.layout import columns_of, lay_out
-from zsnas_jax.search_spaces import darts
+from zsnas_jax.search_spaces import darts, mobilenetv2
 
 
 def cell(space, arch):
@@ -41,6 +41,19 @@ def test_a_drawing_fills_its_picture(name, index, tmp_path):
     assert width > 600 and height > 150
     assert inked[:, : width // 4].any() and inked[:, -width // 4 :].any()
     assert np.isclose(picture, 0xE8 / 255, atol=0.01).all(-1).any()  # the boxes of input and output
+
+
+def test_every_space_says_what_it_looks_like():
+    assert [name for name in search_spaces.SPACES if search_spaces.make_space(name).graph is None] == []
+
+
+def test_a_network_of_mobilenetv2_is_drawn_by_stages():
+    space = search_spaces.make_space("mobilenetv2")
+    stages = space.graph(space.decode(mobilenetv2.TABLE_11))
+    assert [stage.layers for stage in stages[1:-1]] == [
+        s.layers for s in space.static(space.decode(mobilenetv2.TABLE_11)).stages
+    ]
+    assert stages[0].kind == "conv 3x3" and stages[-1].pixels == 7
 
 
 def test_a_cell_without_edges_is_drawn_too(tmp_path):

@@ -63,3 +63,11 @@ def test_a_command_says_what_is_not_installed(monkeypatch):
         command._check_installed("zsnas_jax.train_main")
     assert command.describe(caught.value) == "grain is not installed: pip install 'zsnas-jax[all]' brings it"
     command._check_installed("projects.ncd.reproduce_main")
+
+
+def test_what_is_cited_is_this_version():
+    import zsnas_jax
+
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {zsnas_jax.__version__}\n" in cited
+    assert f": {zsnas_jax.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -21,6 +21,7 @@ from zsnas_jax.search_spaces.mobilenetv2.genotype import (
     sample,
     values_of,
 )
+from zsnas_jax.search_spaces.mobilenetv2.graph import graph
 from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan, steps, weights
 
 __all__ = [
@@ -64,6 +65,7 @@ def space() -> SearchSpace:
         layer_of=MobileNetV2().layer_of,
         is_valid=is_valid,
         num_choices=tuple(len(choices) for _, choices in GENES),
+        graph=graph,
         is_dispatched=False,
         static=plan_of,
         chain=Chain(

@@ -1,11 +1,14 @@
 """A MobileNetV2 network as stages to draw."""
 
+from typing import Any
+
 from zsnas_jax.graphs import Stage
-from zsnas_jax.search_spaces.mobilenetv2.network import Plan
+from zsnas_jax.search_spaces.mobilenetv2.genotype import plan_of
 
 
-def stages_of(plan: Plan) -> list[Stage]:
+def graph(arch: Any) -> list[Stage]:
     """The stem, the stages and the last convolution."""
+    plan = plan_of(arch)
     size = plan.resolution // 2
     stages = [Stage(1, size, "conv 3x3", "stem", str(plan.stem))]
     for number, s in enumerate(plan.stages, start=1):
