@@ -20,6 +20,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "osD^vP*"
 
 
+_MOST_POINTS = 5000
+"""Of a picture."""
 _NEAR = 0.04
 """Of the sides of a panel: points no farther than that crowd each other."""
 
@@ -395,3 +397,76 @@ def _cut_the_start(axes: Axes, panel: CurvePanel) -> None:
     shown = shown[np.isfinite(shown)]
     if len(shown) and (span := np.ptp(shown)) > 0:
         axes.set_ylim(shown.min() - 0.05 * span, shown.max() + 0.08 * span)
+
+
+class TradeOff(NamedTuple):
+    """One panel of `trade_offs`; every array has a column along x and one along y.
+
+    Attributes:
+        explored: float[N, 2], all that was explored; what is not finite is left out.
+        front: float[F, 2], what nothing found dominates.
+        true: float[B, 2], what nothing at all dominates; None: it is not known.
+        labels: of the x and the y axis.
+        is_line: whether `true` is a front of these two alone, drawn as a line; else it is one of more objectives.
+    """
+
+    explored: np.ndarray
+    front: np.ndarray
+    true: np.ndarray | None
+    labels: tuple[str, str]
+    is_line: bool
+
+
+def trade_offs(path: str | os.PathLike[str], panels: Sequence[TradeOff], title: str) -> None:
+    """What a search found, a panel a pair of objectives, with the true front where it is known.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        panels: what to draw.
+        title: above all of them.
+    """
+    figure, rows, columns = _panels(len(panels), 4.6, 4.0, min(len(panels), 3))
+    handles: dict[str, Any] = {}
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        handles |= _draw_trade_off(axes, panel)
+        axes.set_xlabel(panel.labels[0])
+        axes.set_ylabel(panel.labels[1])
+        axes.grid(alpha=0.3)
+    figure.suptitle(textwrap.fill(title, 46 * columns), fontsize=11)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    _save(figure, path)
+
+
+def _near_the_fronts(panel: TradeOff) -> tuple[float, float]:
+    """The part of the upright axis that shows the fronts: two of their spans on either side, all if that is little."""
+    fronts = np.concatenate([panel.front, *([] if panel.true is None else [panel.true])])[:, 1]
+    low, high = fronts.min(), fronts.max()
+    return (low - 2 * (high - low), high + 2 * (high - low)) if high > low else (-np.inf, np.inf)
+
+
+def _draw_trade_off(axes: Axes, panel: TradeOff) -> dict[str, Any]:
+    """Draws a panel and returns what has to be explained, by explanation."""
+    finite = panel.explored[np.isfinite(panel.explored).all(1)]
+    near = _near_the_fronts(panel)
+    beyond = int((finite[:, 1] < near[0]).sum() + (finite[:, 1] > near[1]).sum())
+    finite = np.unique(finite[(finite[:, 1] >= near[0]) & (finite[:, 1] <= near[1])], axis=0)
+    if beyond:
+        axes.set_title(f"{beyond:,} of {len(panel.explored):,} lie beyond the upright axis", fontsize=9)
+    few = finite[np.linspace(0, len(finite) - 1, min(len(finite), _MOST_POINTS)).astype(int)]
+    handles: dict[str, Any] = {"explored": axes.scatter(few[:, 0], few[:, 1], color="#BBBBBB", s=7, linewidths=0)}
+    if panel.true is not None:
+        known = panel.true[np.lexsort(panel.true.T[::-1])]
+        if panel.is_line:
+            [line] = axes.plot(known[:, 0], known[:, 1], color=_COLOURS[1], lw=1.4, drawstyle="steps-post")
+            handles["true front of two"] = line
+        else:
+            rings = axes.scatter(known[:, 0], known[:, 1], s=26, facecolors="none", edgecolors=_COLOURS[1], lw=0.9)
+            handles["true front of all objectives"] = rings
+    found = axes.scatter(panel.front[:, 0], panel.front[:, 1], color=_COLOURS[0], s=16, linewidths=0, zorder=3)
+    handles["found front"] = found
+    if _spans_decades(finite[:, 0]):
+        axes.set_xscale("log")
+    else:
+        axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
+    return handles
