@@ -87,6 +87,7 @@ setuptools.setup(
             "score_main = zsnas_jax.command:score_main",
             "search_main = zsnas_jax.command:search_main",
             "train_main = zsnas_jax.command:train_main",
+            "compare_main = zsnas_jax.command:compare_main",
         ]
     },
     zip_safe=False,

@@ -18,7 +18,7 @@ from zsnas_jax.search_spaces import nasbench201
 
 SPACE = nasbench201.space()
 TOY = f"{conftest.ROOT}/tests/data/toy_space.py:space"
-WRITTEN = ("report.json", "found.csv", "curve.csv", "curve.png", "cell.png")
+WRITTEN = ("report.json", "found.csv", "curve.csv", "curve.png", "cell.png", "report.html")
 
 
 def start(*flags, cwd):
@@ -103,6 +103,8 @@ def test_a_search_leaves_report_curve_and_drawing(finished):
     assert [row["arch"] for row in found] == [row["arch"] for row in report["seeds"]]
     for name in ("curve.png", "cell.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert "by good alone a search finds the maximum of good, which need not be the best network\n" in out
+    assert report["best"]["arch"] in (folder / "report.html").read_text()
     assert report["best"]["arch"] in out and "regret over seeds" in out and "explored now: 9000" in out
 
 

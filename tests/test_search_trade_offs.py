@@ -48,8 +48,17 @@ def test_a_table_is_searched_for_trade_offs(folder):
     flags += ["--params_limit=1e6", "--num_seeds=3", "--num_architectures=96", "--population_size=16"]
     code, out, err = binaries.run("search_main", *flags, "--out=table", cwd=folder)
     assert code == 0, err
-    written = {"report.json", "front.csv", "fronts.csv", "front.png", "hypervolume.csv", "hypervolume.png"}
+    written = {
+        "report.json",
+        "front.csv",
+        "fronts.csv",
+        "front.png",
+        "hypervolume.csv",
+        "hypervolume.png",
+        "report.html",
+    }
     assert {path.name for path in (folder / "table").iterdir()} == written | {"results.sqlite"}
+    assert (folder / "table" / "report.html").read_text().count("data:image/png;base64,") == 2
     front, report = rows_of(folder / "table" / "front.csv"), json.loads((folder / "table" / "report.json").read_text())
     assert list(front[0]) == ["arch", "index", "good", "flops", "params", "accuracy", "num_seeds"]
     table = np.load(folder / "table.npz")
@@ -163,5 +172,5 @@ def test_a_front_without_anyone_is_a_report_without_a_front(tmp_path):
         own = {"strategy": "nsga2", "scores": "several", "num_architectures": 3}
         made = pareto_report.make_report(trade, {}, own, run)
         assert reason in made["hypervolume"]["note"] and made["front"] == []
-        assert pareto_report.write_all(tmp_path, trade, made) == ["report.json"]
+        assert pareto_report.write_all(tmp_path, trade, made) == ["report.json", "report.html"]
         assert "no architecture has all objectives" in pareto_report.as_text(made)

@@ -35,7 +35,7 @@ from zsnas_jax.measure.latency import Latency
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.proxies.labels import Identified, label
 from zsnas_jax.reports import pareto_report, score_report, search_report
-from zsnas_jax.reports.search_task import Task, find_truth
+from zsnas_jax.reports.search_task import Task, find_truth, say_maximum
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings, stream_identity
 from zsnas_jax.scoring import Scorer
@@ -379,6 +379,8 @@ def main() -> None:
     stem = f"search-{plan.settings['space']}-{plan.settings['strategy']}"
     out = flags.results_folder(stem, plan.settings | {"objective": plan.objective})
     is_live = plan.table is None
+    if not plan.objectives and not plan.vote:
+        print(say_maximum(plan.task.space, plan.experts[0]))
     with seeds.SearchStore(out, plan.settings) as store:
         files.sweep(out)
         score_fn = _score_fn(plan, store)

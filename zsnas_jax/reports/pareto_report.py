@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from zsnas_jax.reports import documents, score_report, search_report
+from zsnas_jax.reports import documents, page, score_report, search_report
+from zsnas_jax.reports.page import Section
 from zsnas_jax.reports.search_task import Task
 from zsnas_jax.search import pareto
 from zsnas_jax.search.objectives import Objective, signed
@@ -23,7 +24,7 @@ from zsnas_jax.storage import files
 
 _FEW_POINTS = 50
 """Of a curve of four objectives, whose hypervolumes take longer."""
-_SHOWN = 10
+_SHOWN, _MOST_ROWS = 10, 200
 _PART = 2**14
 
 
@@ -192,7 +193,7 @@ def write_all(folder: str | os.PathLike[str], trade: Trade, made: Mapping[str, A
     """Writes the files of a search for trade-offs and returns their names.
 
     report.json; front.csv, a row an architecture that nothing found dominates; fronts.csv, the front of each seed;
-    front.png, every pair of objectives; hypervolume.csv and hypervolume.png.
+    front.png, every pair of objectives; hypervolume.csv and hypervolume.png; report.html, which shows them.
     """
     from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
 
@@ -214,7 +215,35 @@ def write_all(folder: str | os.PathLike[str], trade: Trade, made: Mapping[str, A
         panel = plots.CurvePanel(volume.at + 1.0, curve, volume.shares[: search_report.THIN_LINES], labels, line)
         plots.incumbents(folder / "hypervolume.png", [panel], title)
         written += ["hypervolume.csv", "hypervolume.png"]
-    return written
+    pictures = [name for name in written if name.endswith(".png")]
+    return [*written, page.write(folder, title, _sections(made, pictures))]
+
+
+def _sections(made: Mapping[str, Any], pictures: Sequence[str]) -> list[Section]:
+    """The parts of report.html."""
+    volume = made["hypervolume"]
+    rows = [{"": name} | dict(volume[name]) for name in ("reference", "ideal") if name in volume]
+    said = volume["note"] or f"mean over seeds {volume['summary']['mean']:.4f}, a share of the box between the two"
+    rows = [{name: v if isinstance(v, str) else search_report.say_score(v) for name, v in row.items()} for row in rows]
+    many = len(made["front"]) > _MOST_ROWS
+    note = f"the first {_MOST_ROWS} of {len(made['front'])}; front.csv has them all" if many else ""
+    return [
+        Section("Front of all seeds", _table(made["front"][:_MOST_ROWS]), pictures, note),
+        Section("Hypervolume", rows, note=said),
+        page.settings_section(made["settings"]),
+    ]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Architectures of a front, for people."""
+    table = []
+    for row in rows:
+        own = {"architecture": str(row["arch"])}
+        own |= {name: search_report.say_score(value) for name, value in row["scores"].items()}
+        if row.get("accuracy") is not None:
+            own["accuracy"] = f"{100 * row['accuracy']:.2f} %"
+        table.append(own)
+    return table
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,14 +324,7 @@ def as_text(made: Mapping[str, Any]) -> str:
     search, run, rows = made["search"], made["run"], made["front"]
     says = f"{search_report.say_seeds(made)} of {search['num_architectures']} architectures"
     lines = [f"\n{search['strategy']} by {search['scores']}: {says}", ""]
-    table = []
-    for place in search_report.points(len(rows), _SHOWN) if rows else ():
-        row = rows[place]
-        scores = {name: search_report.say_score(value) for name, value in row["scores"].items()}
-        own = {"architecture": row["arch"]} | scores
-        if row.get("accuracy") is not None:
-            own["accuracy"] = f"{100 * row['accuracy']:.2f} %"
-        table.append(own)
+    table = _table([rows[place] for place in search_report.points(len(rows), _SHOWN)] if rows else [])
     nothing = "no architecture has all objectives"
     lines.append(tabulate(table, headers="keys", disable_numparse=True) if table else nothing)
     if len(rows) > len(table):

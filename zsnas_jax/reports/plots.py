@@ -11,15 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
 from zsnas_jax.reports.diagnostics import ByConvolutions, Group
 from zsnas_jax.reports.documents import format_interval
+from zsnas_jax.reports.metrics import Interval
 from zsnas_jax.storage import files
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by all eyes
 _MARKERS = "osD^vP*"
 
 
+_FEW = 10
+"""Values that no axis squashes."""
 _MOST_POINTS = 5000
 """Of a picture."""
 _NEAR = 0.04
@@ -53,6 +57,9 @@ def scatter(
 ) -> None:
     """Score against accuracy, one panel a proxy, coloured by density, as in Figure 2 of the WRCor paper.
 
+    Where a few values would squash the others (`is_squashed`), scores are shown as ranks, and the axis of accuracies is
+    cut; the picture says so.
+
     Args:
         path: a PNG, written whole or not at all.
         panels: label of a proxy to its scores float[N]; those that are not finite are left out and counted.
@@ -66,16 +73,39 @@ def scatter(
         axes = figure.add_subplot(rows, columns, i + 1)
         finite = np.isfinite(scores)
         x, y = scores[finite], 100 * accuracy[finite]
+        x_label, y_label = in_lines(f"{name} score"), f"{label} (%)"
+        if is_squashed(x):
+            x, x_label = rankdata(x), f"{x_label}\n(ranks: a few scores would squash the others)"
+        y, is_cut = _cut(y)
+        if is_cut.any():
+            y_label = f"{y_label}\n(cut: {is_cut.sum()} lie lower, at the triangles)"
+            axes.scatter(x[is_cut], y[is_cut], marker="v", s=16, color="#888888", linewidths=0)
+            x, y = x[~is_cut], y[~is_cut]
         if len(x):
             density = _density(x, y)
             order = np.argsort(density)
             axes.scatter(x[order], y[order], c=density[order], s=9, cmap="viridis", linewidths=0)
         left_out = f"\n{np.sum(~finite)} without a finite score not drawn" if not finite.all() else ""
         axes.set_title(titles[name] + left_out, fontsize=10)
-        axes.set_xlabel(in_lines(f"{name} score"))
-        axes.set_ylabel(f"{label} (%)")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.grid(alpha=0.3)
     _save(figure, path)
+
+
+def is_squashed(values: np.ndarray) -> bool:
+    """Whether half of some finite values, those in the middle, lie within a twentieth of their range."""
+    if len(values) < _FEW:
+        return False
+    low, high = np.percentile(values, [25, 75])
+    return bool(high - low < 0.05 * np.ptp(values))
+
+
+def _cut(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values float[N], the lowest moved up to where the axis ends if they would squash the others; which these are."""
+    low, high = np.percentile(values, [25, 75]) if len(values) else (0.0, 0.0)
+    end = low - 6 * (high - low) if is_squashed(values) and high > low else -np.inf
+    return np.maximum(values, end), values < end
 
 
 def _grid(num_panels: int) -> tuple[int, int]:
@@ -298,7 +328,7 @@ def worth(path: str | os.PathLike[str], panels: Mapping[str, Worth]) -> None:
 
 
 def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
+    """Loss and accuracy by epoch, thin and dashed in training, thick in tests, a colour each; of many, a colour a run.
 
     Args:
         path: a PNG, written whole or not at all.
@@ -308,13 +338,15 @@ def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Ma
     for i, (measure, label, scale) in enumerate((("loss", "cross-entropy", 1), ("accuracy", "accuracy (%)", 100))):
         axes = figure.add_subplot(1, 2, i + 1)
         for j, (name, history) in enumerate(runs.items()):
-            for split, line, width in (("train", "--", 0.8), ("test", "-", 1.8)):
+            for k, (split, line, width) in enumerate((("train", "--", 1.0), ("test", "-", 1.8))):
                 known = [row for row in history if row.get(f"{split}_{measure}") is not None]
                 epochs, values = [row["epoch"] for row in known], [scale * row[f"{split}_{measure}"] for row in known]
                 dots = "." if len(known) <= 50 else ""  # more of them would hide the line
                 [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=dots, ms=4, label=f"{name}, {split}")
-                drawn.set_color(_COLOURS[j % len(_COLOURS)])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+                own = 2 * j + k if 2 * len(runs) <= len(_COLOURS) else j
+                drawn.set_color(_COLOURS[own % len(_COLOURS)])
+        if all(row["epoch"] == int(row["epoch"]) for history in runs.values() for row in history):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -470,3 +502,36 @@ def _draw_trade_off(axes: Axes, panel: TradeOff) -> dict[str, Any]:
     else:
         axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
     return handles
+
+
+def intervals(
+    path: str | os.PathLike[str], pairs: Mapping[str, Mapping[str, Interval]], label: str, title: str
+) -> None:
+    """Estimates with their intervals, a line a name, a colour and marker a series.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        pairs: name of a series to name of a line to the estimate, of which NaN is left out.
+        label: of the axis of the estimates.
+        title: of the picture.
+    """
+    names = list(dict.fromkeys(name for series in pairs.values() for name in series))
+    figure = Figure(figsize=(8.5, 1.9 + 0.42 * len(names) + 0.22 * len(pairs)), layout="constrained")
+    axes = figure.add_subplot()
+    middle = (len(pairs) - 1) / 2
+    for i, (series, own) in enumerate(pairs.items()):
+        known = {name: estimate for name, estimate in own.items() if not np.isnan(estimate.value)}
+        values = np.array(list(known.values())).reshape(-1, 3).T
+        places = [names.index(name) + 0.5 * (i - middle) / len(pairs) for name in known]
+        error = np.maximum([values[0] - values[1], values[2] - values[0]], 0)
+        look: dict[str, Any] = {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
+        axes.errorbar(values[0], places, xerr=error, ls="", ms=5, capsize=3, label=series, **look)
+    axes.axvline(0, color="black", lw=0.9)
+    axes.set_xlim(min(-0.05, axes.get_xlim()[0]), 1.02)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [in_lines(name) for name in names], fontsize=9)
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)
+    axes.set_title(textwrap.fill(title, 80), fontsize=10)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    _save(figure, path)

@@ -10,8 +10,9 @@ import numpy as np
 from tabulate import tabulate
 
 from zsnas_jax.base import Arch
-from zsnas_jax.reports import documents, score_report
+from zsnas_jax.reports import documents, page, score_report
 from zsnas_jax.reports.metrics import Interval, interval
+from zsnas_jax.reports.page import Section
 from zsnas_jax.reports.search_task import Task, name_optimum
 from zsnas_jax.search.seeds import Explored
 from zsnas_jax.storage import files
@@ -20,6 +21,7 @@ from zsnas_jax.votes import tournament
 _RESAMPLES = 1000
 THIN_LINES = 20
 _POINTS = 200
+_SHOWN_SEEDS = 50
 
 
 def describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def write_all(
     """Writes the files of a search and returns their names.
 
     report.json, found.csv (a row a seed), curve.csv and curve.png; cell.png, a drawing of the best architecture, where
-    there is one for the space.
+    there is one for the space; report.html, which shows them all.
     """
     from zsnas_jax.reports import drawing
 
@@ -235,7 +237,24 @@ def write_all(
     arch = made["best"]["arch"]
     if drawing.draw(folder / "cell.png", task.space, task.space.decode(arch), f"{arch}\n{_caption(made['best'])}"):
         written.append("cell.png")
-    return written
+    return [*written, _write_page(folder, made, [name for name in written if name.endswith(".png")], name)]
+
+
+def _write_page(folder: pathlib.Path, made: Mapping[str, Any], pictures: list[str], title: str) -> str:
+    best = [{"": name, "found": value} for name, value in shown(made).items()]
+    rows = [{key: _in_words(key, value) for key, value in _flat(row).items()} for row in made["seeds"][:_SHOWN_SEEDS]]
+    more = len(made["seeds"]) - len(rows)
+    note = f"{more} more stand in found.csv" if more else ""
+    sections = [Section("Best", best, pictures), Section("Seeds", rows, note=note)]
+    return page.write(folder, title, [*sections, page.settings_section(made["settings"])])
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if name in ("accuracy", "regret"):
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if name in ("params", "flops") else say_score(value) if isinstance(value, float) else str(value)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,19 +281,25 @@ def say_seeds(made: Mapping[str, Any]) -> str:
     return f"{made['num_seeds']} seed{'s' if made['num_seeds'] > 1 else ''}"
 
 
+def shown(made: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to say of the best architecture, for people."""
+    best = made["best"]
+    said = {"architecture": best["arch"], "index": best.get("index")}
+    said |= {f"score {name}": say_score(score) for name, score in best["scores"].items()}
+    said["parameters"] = f"{best['params']:,}" if "params" in best else None
+    said["FLOPs"] = f"{best['flops'] / 1e6:,.2f} M" if "flops" in best else None
+    if best.get("accuracy") is not None:
+        said["accuracy"] = f"{100 * best['accuracy']:.2f} %"
+    said["found"] = f"as number {best['found_at']} of seed {best['seed']}"
+    return {name: str(value) for name, value in said.items() if value is not None}
+
+
 def as_text(made: Mapping[str, Any]) -> str:
     """The report for the terminal."""
     best, search, run = made["best"], made["search"], made["run"]
     says = f"{say_seeds(made)} of {search['num_architectures']} architectures"
     lines = [f"\n{search['strategy']} by {search['scores']}: {says}", ""]
-    shown = {"architecture": best["arch"], "index": best.get("index")}
-    shown |= {f"score {name}": say_score(score) for name, score in best["scores"].items()}
-    shown["parameters"] = f"{best['params']:,}" if "params" in best else None
-    shown["FLOPs"] = f"{best['flops'] / 1e6:,.2f} M" if "flops" in best else None
-    if best.get("accuracy") is not None:
-        shown["accuracy"] = f"{100 * best['accuracy']:.2f} %"
-    shown["found"] = f"as number {best['found_at']} of seed {best['seed']}"
-    lines.append(tabulate([(k, v) for k, v in shown.items() if v is not None], tablefmt="plain", disable_numparse=True))
+    lines.append(tabulate(list(shown(made).items()), tablefmt="plain", disable_numparse=True))
     if made["benchmark"]:
         truth, optimum = made["benchmark"], made["benchmark"]["optimum"]
         lines.append(f"\naccuracy: {truth['column']} of {truth['name']}")

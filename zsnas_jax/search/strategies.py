@@ -54,8 +54,9 @@ class SearchStrategy(NamedTuple):
     num_initial: int = 0
 
 
-def random_search(space: SearchSpace) -> SearchStrategy:
-    """Draws every architecture from the space, with replacement."""
+def random_search(space: SearchSpace, *, num_experts: int = 1) -> SearchStrategy:
+    """Draws every architecture from the space, with replacement, whatever the scores."""
+    del num_experts
     return SearchStrategy(
         name="random",
         init=lambda key: (),
@@ -486,7 +487,7 @@ def _climb(
 
 STRATEGIES: Mapping[str, Callable[..., SearchStrategy]] = MappingProxyType(
     {
-        "random": lambda space, *, num_experts=1: random_search(space),
+        "random": random_search,
         "reinforce": reinforce,
         "evolution": evolution,
         "genetic": genetic,
