@@ -18,7 +18,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 div { overflow-x: auto; } img { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.8rem 0.25rem 0; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; } p.note { color: #666; }
+td { max-width: 45rem; overflow-wrap: break-word; } p.note { color: #666; }
 """
 
 

@@ -25,6 +25,7 @@ from zsnas_jax.storage import files
 _FEW_POINTS = 50
 """Of a curve of four objectives, whose hypervolumes take longer."""
 _SHOWN, _MOST_ROWS = 10, 200
+_COUNTS = ("params", "flops")
 _PART = 2**14
 
 
@@ -224,7 +225,7 @@ def _sections(made: Mapping[str, Any], pictures: Sequence[str]) -> list[Section]
     volume = made["hypervolume"]
     rows = [{"": name} | dict(volume[name]) for name in ("reference", "ideal") if name in volume]
     said = volume["note"] or f"mean over seeds {volume['summary']['mean']:.4f}, a share of the box between the two"
-    rows = [{name: v if isinstance(v, str) else search_report.say_score(v) for name, v in row.items()} for row in rows]
+    rows = [{name: v if isinstance(v, str) else _in_words(name, v) for name, v in row.items()} for row in rows]
     many = len(made["front"]) > _MOST_ROWS
     note = f"the first {_MOST_ROWS} of {len(made['front'])}; front.csv has them all" if many else ""
     return [
@@ -234,12 +235,17 @@ def _sections(made: Mapping[str, Any], pictures: Sequence[str]) -> list[Section]
     ]
 
 
+def _in_words(name: str, value: float) -> str:
+    """A score of an architecture of a front: counts as whole numbers, others by their first digits."""
+    return f"{value:,.0f}" if name in _COUNTS else search_report.say_score(value)
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Architectures of a front, for people."""
     table = []
     for row in rows:
         own = {"architecture": str(row["arch"])}
-        own |= {name: search_report.say_score(value) for name, value in row["scores"].items()}
+        own |= {name: _in_words(name, value) for name, value in row["scores"].items()}
         if row.get("accuracy") is not None:
             own["accuracy"] = f"{100 * row['accuracy']:.2f} %"
         table.append(own)
@@ -335,7 +341,7 @@ def as_text(made: Mapping[str, Any]) -> str:
     else:
         mean, low, high = (volume["summary"][name] for name in ("mean", "low", "high"))
         ends = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        reference = ", ".join(f"{name} {value:.6g}" for name, value in volume["reference"].items())
+        reference = ", ".join(f"{name} {_in_words(name, value)}" for name, value in volume["reference"].items())
         lines.append(f"\nhypervolume: {mean:.3f}{ends} of the box from the reference point ({reference}) to the best")
     if truth := made["true_front"]:
         of_it = "" if truth["hypervolume"] is None else f", hypervolume {truth['hypervolume']:.3f}"

@@ -347,6 +347,8 @@ def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Ma
                 drawn.set_color(_COLOURS[own % len(_COLOURS)])
         if all(row["epoch"] == int(row["epoch"]) for history in runs.values() for row in history):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
