@@ -47,8 +47,6 @@ from zsnas_jax.votes import Vote
 FLAGS = absl_flags.FLAGS
 SEARCH = Subject("The search")
 LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
-_PART = 2**14
-"""Architectures whose scores are looked up at a time."""
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
 _OWN_FLAGS |= {"genetic": ("generation_size", "num_parents"), "nsga2": ("population_size",)}
 _OF_TRADE_OFFS = "nsga2"
@@ -324,15 +322,7 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
             weight_key, _ = seed_keys(settings.seed)  # as score_main, whose scores these are
             own: dict[str, Any] = {"num_classes": plan.task.num_classes, "initializer": INITIALIZERS[settings.init]}
             score_fn = search.live_scores(weight_key, plan.task.space, plan.proxies, batch, **own)
-    reference = None
-    if plan.needs_reference:
-        keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
-        archs = np.asarray(jax.jit(jax.vmap(plan.space.sample))(keys))
-        if plan.source:
-            what = plan.task.space, archs, plan.proxies, plan.source, settings
-            reference, _ = score_archs(store, *what, programs=FLAGS.programs)
-        else:
-            reference = np.asarray(jax.jit(jax.vmap(score_fn))(archs))
+    reference = _reference(plan, store, score_fn)
     if plan.objectives:
         names = [*plan.experts, *plan.costs]
         if plan.latency:
@@ -346,16 +336,28 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
     return search.vote_scores(score_fn, plan.vote, reference)
 
 
-def _scores_of_all(plan: Plan, score_fn: search.ScoreFn) -> np.ndarray | None:
-    """Objectives float32[A, E] of all architectures in published order, -inf beyond the limits; None: nobody knows."""
-    space = plan.task.space
-    if not plan.table or plan.latency or not space.num_archs or not space.from_index:
+def _reference(plan: Plan, store: seeds.SearchStore, score_fn: search.ScoreFn) -> np.ndarray | None:
+    """Scores float[R, P] of a sample of the space, in whose units votes add up; None where none does."""
+    if not plan.needs_reference:
         return None
-    vectorised, parts = jax.jit(jax.vmap(score_fn)), []
-    for first in range(0, space.num_archs, _PART):
-        archs = space.from_index(np.arange(first, min(first + _PART, space.num_archs)))
-        parts.append(np.asarray(vectorised(archs)))
-    scores = np.concatenate(parts)
+    keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
+    archs = np.asarray(jax.jit(jax.vmap(plan.space.sample))(keys))
+    if plan.source is None:
+        return np.asarray(jax.jit(jax.vmap(score_fn))(archs))
+    what = plan.task.space, archs, plan.proxies, plan.source, _scoring_settings()
+    return score_archs(store, *what, programs=FLAGS.programs)[0]
+
+
+def _scores_of_all(plan: Plan, store: seeds.SearchStore) -> np.ndarray | None:
+    """Objectives float32[A, E] of all architectures in published order, -inf beyond the limits; None: nobody knows."""
+    if not plan.table or plan.latency:
+        return None
+    sizes = {"num_classes": plan.task.num_classes, "image_size": plan.task.image_size}
+    costs = [search.costs_of_all(plan.task.space, name, **sizes) for name in plan.costs]
+    known = [*(plan.table.columns[name] for name in plan.experts), *(cost for cost in costs if cost is not None)]
+    columns = np.stack(known, axis=1).astype(np.float32)
+    what = plan.objectives, [*plan.experts, *plan.costs], _reference(plan, store, _table_fn(plan))
+    scores = np.asarray(jax.jit(jax.vmap(search.objective_scores(lambda row: row, *what)))(columns))
     return scores if plan.rows is None else np.where(plan.rows[:, None], scores, -np.inf)
 
 
@@ -409,7 +411,7 @@ def main() -> None:
         run |= {"how": "computed", "programs": plan.scorer.programs} if plan.scorer else {"how": "looked up"}
         if plan.objectives:
             described |= {"latency": plan.latency.settings} if plan.latency else {}
-            every = _scores_of_all(plan, score_fn)
+            every = _scores_of_all(plan, store)
             trade = pareto_report.analyse(plan.task, plan.objectives, explored, plan.strategy.num_initial, every)
             made = pareto_report.make_report(trade, plan.settings, described, run)
             written, said = pareto_report.write_all(out, trade, made), pareto_report.as_text(made)

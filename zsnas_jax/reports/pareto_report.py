@@ -10,14 +10,13 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tabulate import tabulate
 
 from zsnas_jax.reports import documents, page, score_report, search_report
 from zsnas_jax.reports.page import Section
 from zsnas_jax.reports.search_task import Task
-from zsnas_jax.search import pareto
+from zsnas_jax.search import costs_of_all, pareto
 from zsnas_jax.search.objectives import Objective, signed
 from zsnas_jax.search.seeds import Explored
 from zsnas_jax.storage import files
@@ -173,7 +172,10 @@ def make_report(
         ends = {"reference": _named(trade, volume.reference), "ideal": _named(trade, volume.ideal)}
         made["hypervolume"] |= ends | {"summary": search_report.summarise([own["hypervolume"] for own in seeds])}
     if trade.every is not None and trade.best_rows is not None:
-        found = np.array([trade.explored.scores[place] for place in trade.merged]).reshape(-1, len(trade.objectives))
+        assert trade.task.space.to_index is not None
+        # Their rows of the table, since the sum of a vote may be rounded otherwise inside the search.
+        places = [int(trade.task.space.to_index(trade.explored.archs[place])) for place in trade.merged]
+        found = trade.every[np.array(places, int)]
         best = {tuple(row) for row in trade.every[trade.best_rows].tolist()}
         made["true_front"] = {
             "num_archs": len(trade.best_rows),
@@ -301,28 +303,19 @@ def _accuracy_panels(trade: Trade, shown: np.ndarray, front: np.ndarray) -> list
     for j, one in enumerate(trade.objectives):
         if one.sign > 0:
             continue
-        costs, best = _costs_of_all(trade, j), None
+        costs, best = None, None
+        if one.name in _COUNTS:
+            sizes = {"num_classes": trade.task.num_classes, "image_size": trade.task.image_size}
+            costs = costs_of_all(space, one.name, **sizes)
         if costs is not None:
             allowed = np.isfinite(truth.accuracy) & (True if truth.is_allowed is None else truth.is_allowed)
-            both = np.where(allowed[:, None], np.stack([-costs, 100 * truth.accuracy], axis=1), -np.inf)
+            both = np.stack([-costs.astype(np.float64), 100 * truth.accuracy], axis=1)
+            both = np.where(allowed[:, None], both, -np.inf)
             best = np.abs(both[pareto.is_optimal(both)])
         labels = f"{plots.in_lines(one.name)}\n(less is better)", f"accuracy (%)\n{truth.column}"
         pair = lambda values, accuracy, j=j: np.stack([values[:, j], accuracy], axis=1)
         panels.append(plots.TradeOff(pair(shown, accuracies), pair(front, of_front), best, labels, True))
     return panels
-
-
-def _costs_of_all(trade: Trade, place: int) -> np.ndarray | None:
-    """float[A], an objective of all architectures in published order, within limits or not; None: it is not known."""
-    space, name = trade.task.space, trade.objectives[place].name
-    costs: dict[str, Any] = {"params": (space.num_params, (trade.task.num_classes,))}
-    costs["flops"] = (space.num_flops, (trade.task.num_classes, trade.task.image_size))
-    count, sizes = costs.get(name, (None, ()))
-    if count is None or not space.num_archs or not space.from_index:
-        return None
-    vectorised = jax.jit(jax.vmap(lambda arch: count(arch, *sizes)))
-    parts = [range(first, min(first + _PART, space.num_archs)) for first in range(0, space.num_archs, _PART)]
-    return np.concatenate([np.asarray(vectorised(space.from_index(np.array(part))), np.float64) for part in parts])
 
 
 def as_text(made: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ state = search.run(key, strategy, search.table_scores(space, column), num_steps=
 found = state.archs[state.best]
 """
 
-from zsnas_jax.search.constraints import allowed_rows, constrained
+from zsnas_jax.search.constraints import allowed_rows, constrained, costs_of_all
 from zsnas_jax.search.host import HostLoop, host_scores
 from zsnas_jax.search.loop import Known, SearchState, advance, run, start
 from zsnas_jax.search.objectives import objective_scores
@@ -33,6 +33,7 @@ __all__ = [
     "allowed_rows",
     "canonical_form",
     "constrained",
+    "costs_of_all",
     "evolution",
     "genetic",
     "host_scores",
