@@ -87,6 +87,7 @@ setuptools.setup(
             "merge_main = zsnas_jax.command:merge_main",
             "search_main = zsnas_jax.command:search_main",
             "train_main = zsnas_jax.command:train_main",
+            "compare_main = zsnas_jax.command:compare_main",
         ]
     },
     zip_safe=False,

@@ -21,7 +21,7 @@ from zsnas_jax import command, search_spaces
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{conftest.ROOT}{os.pathsep}{conftest.ROOT / 'tests'}"}
 TINY = "import binaries, sys; binaries.run_tiny(sys.argv.pop(1))"
 """A binary for which NAS-Bench-201 has the networks of tiny.py, which compile in seconds."""
-PRELOADED = ["binaries", "tiny", *(f"zsnas_jax.{name}_main" for name in ("score", "search", "train"))]
+PRELOADED = ["binaries", "tiny", *(f"zsnas_jax.{name}_main" for name in ("score", "search", "train", "compare"))]
 """What processes that are forked have imported already: seconds of each."""
 PRELOADED += ["zsnas_jax.reports.plots", "zsnas_jax.reports.drawing"]
 

@@ -15,6 +15,7 @@ SMALL = {
     "reinforce": {"num_reference": 4, "learning_rate": 0.1},
     "evolution": {"population_size": 6, "tournament_size": 3},
     "genetic": {"generation_size": 6, "num_parents": 3},
+    "nsga2": {"population_size": 6},
 }
 every_strategy = pytest.mark.parametrize("name", SMALL)
 

@@ -110,7 +110,7 @@ def test_a_search_of_ones_own_space_is_reported_without_what_the_space_does_not_
     run = {"num_explored_now": 160, "num_scored": 160, "how": "computed"}
     made = search_report.make_report(task, explored, {}, described, run)
     written = search_report.write_all(tmp_path, task, explored, made, is_live=True)
-    assert written == ["report.json", "found.csv", "curve.csv", "curve.png"]
+    assert written == ["report.json", "found.csv", "curve.csv", "curve.png", "report.html"]
     text = search_report.as_text(made)
     assert made["best"]["arch"] in text and "parameters" not in text and "FLOPs" not in text
 

@@ -97,3 +97,15 @@ def test_edges_do_not_cross_where_they_need_not():
     for (a, b), (c, d) in itertools.product(links, links):
         if places[a][0] == places[c][0]:
             assert (places[a][1] - places[c][1]) * (places[b][1] - places[d][1]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("SuperConvK3BNRELU(3,48,2,1)SuperResIDWE2K7(48,32,2,40,2)@224", ["SuperConvK3BNRELU(3,48,2,1)", "SuperResIDWE2K7(48,32,2,40,2)", "@224"]),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", ["|none~0|+|none~0|none~1|+|", "none~0|none~1|none~2|"]),
+        ("two words\nand three of them, longer than a line", ["two words", "and three of them, longer than", "a line"]),
+    ],
+)  # fmt: skip
+def test_a_title_is_broken_where_a_part_of_an_architecture_ends(text, lines):
+    assert drawing._wrapped(text, 30).split("\n") == lines

@@ -27,7 +27,7 @@ def test_the_best_of_each_proxy_the_median_and_the_first_are_described(tmp_path)
         "seed": 0,
         "init": "normal",
     }
-    (tmp_path / "report.json").write_text(json.dumps({"settings": settings}))
+    (tmp_path / "report.json").write_text(json.dumps({"settings": settings, "proxies": dict.fromkeys(scores)}))
     with open(tmp_path / "scores.csv", "w", newline="") as file:
         csv.writer(file).writerows([["index", "arch", *scores], *zip(range(5), archs, *scores.values(), strict=True)])
     darts_main.write(tmp_path, [], tmp_path / "out")

@@ -13,7 +13,7 @@ import pytest
 
 from zsnas_jax import datasets, proxies, search
 from zsnas_jax.base import Proxy
-from zsnas_jax.reports import plots, score_report
+from zsnas_jax.reports import metrics, plots, score_report
 from zsnas_jax.runs.scores import score_archs
 from zsnas_jax.runs.selection import select_archs
 from zsnas_jax.runs.settings import ScoreSettings, stored_settings
@@ -58,7 +58,14 @@ def test_a_run_leaves_scores_report_and_picture(finished):
     folder, out = finished
     with open(folder / "scores.csv") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["index", "arch", "wrcor", "acor"] and len(rows) == 40
+    scored = ["wrcor", "wrcor_rank", "acor", "acor_rank"]
+    assert list(rows[0]) == ["index", "arch", *scored, "params", "flops", "accuracy"] and len(rows) == 40
+    best = max(rows, key=lambda row: float(row["wrcor"]))
+    assert best["wrcor_rank"] == "1" and int(best["params"]) == nasbench201.num_params(
+        nasbench201.decode(best["arch"]), 10
+    )
+    matrix = list(csv.DictReader((folder / "correlations.csv").read_text().splitlines()))
+    assert [row["proxy"] for row in matrix] == ["wrcor", "acor", "accuracy"] and float(matrix[1]["acor"]) == 1
     assert [int(row["index"]) for row in rows] == list(range(40))
     assert rows[5]["arch"] == nasbench201.encode(nasbench201.from_index(5))
     assert all(row["wrcor"] and row["acor"] for row in rows)
@@ -73,13 +80,14 @@ def test_a_run_leaves_scores_report_and_picture(finished):
     assert report["benchmark"]["name"] == "analog"
     rho = report["proxies"]["wrcor"]["spearman"]
     assert -1 <= rho["low"] <= rho["value"] <= rho["high"] <= 1
+    assert float(matrix[0]["accuracy"]) == pytest.approx(rho["value"], abs=1e-6)
     assert (folder / "scatter.png").read_bytes().startswith(b"\x89PNG")
     groups = report["proxies"]["acor"]["by_convolutions"]["groups"]
     assert sum(group["num_archs"] for group in groups) == 40
     with open(folder / "convolutions.csv") as file:
         assert sum(int(row["num_archs"]) for row in csv.DictReader(file) if row["proxy"] == "wrcor") == 40
     assert (folder / "convolutions.png").read_bytes().startswith(b"\x89PNG")
-    assert "scores.csv, report.json, scatter.png, convolutions.csv, convolutions.png" in out
+    assert "scores.csv, report.json, scatter.png, convolutions.csv, convolutions.png, correlations.csv" in out
     assert f"{rho['value']:.3f}" in out and "best by wrcor" in out
 
 
@@ -119,15 +127,16 @@ def test_a_finished_folder_is_extended(finished, pictures):
     more = [*nasbench201.from_index(np.arange(38, 42)), np.zeros(6, int)]
     (folder / "archs.txt").write_text("\n".join(map(nasbench201.encode, more)))
     after, report, _ = extend(f"--archs={folder}/archs.txt", "--proxies=wrcor,acor")
-    assert after[1:3] == before[39:41] and after[-1].endswith(",-inf,-inf")
+    same = lambda lines: [[line.split(",")[place] for place in (0, 1, 2, 4)] for line in lines]  # ranks are of the set
+    assert same(after[1:3]) == same(before[39:41]) and after[-1].split(",")[2:5:2] == ["-inf", "-inf"]
     assert (report["run"]["num_scored"], report["run"]["num_reused"]) == (3, 2)
     entry = report["proxies"]["wrcor"]
     assert entry["top"][-1]["score"] is None and entry["undefined"] == proxies.wrcor().undefined
     after, report, out = extend("--archs=0:10", "--proxies=acor,wrcor,params", "--weighting=none")
     columns = [line.split(",") for line in after]
-    assert columns[0][-3:] == ["acor", "wrcor:weighting=none", "params"] and "wrcor:weighting=none" in out
-    assert [line[-3] for line in columns] == [line.split(",")[-1] for line in before[:11]]
-    assert [line[-2] for line in columns[1:]] != [line.split(",")[-2] for line in before[1:11]]
+    assert columns[0][2:8:2] == ["acor", "wrcor:weighting=none", "params"] and "wrcor:weighting=none" in out
+    assert [line[2] for line in columns] == [line.split(",")[4] for line in before[:11]]
+    assert [line[4] for line in columns[1:]] != [line.split(",")[2] for line in before[1:11]]
     assert report["run"]["num_scored"] == 10 and report["proxies"]["wrcor:weighting=none"]["name"] == "wrcor"
     after, report, out = extend("--archs=0:40", "--proxies=wrcor,acor")
     assert after == before and report["run"]["num_scored"] == 0
@@ -279,7 +288,8 @@ def test_repeats_resampling_augmentation_and_sharing_run(pictures, tmp_path):
     under = "activation=gelu:mask_rate=0.5:norm=ln"
     experts = [f"naswot:{under}", f"swap:{under}", "params"]
     assert [row["arch"] for row in rows] == [one, twin]
-    assert list(rows[0]) == ["index", "arch", f"acor:{under}", *experts, "naswot+swap+params"]
+    labels = [name for name in rows[0] if f"{name}_rank" in rows[0]]
+    assert labels == [f"acor:{under}", *experts, "naswot+swap+params"]
     assert rows[0][f"acor:{under}"] == rows[1][f"acor:{under}"] != "-inf"
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     vote = report["proxies"]["naswot+swap+params"]
@@ -373,3 +383,33 @@ def test_votes_are_counted_against_a_reference(tmp_path):
 
     alone, others = scored(5, 4444), scored(5, 77, 3000, 4444, 15000)
     assert alone == {index: others[index] for index in alone} and len(set(others.values())) > 2
+
+
+def test_a_table_of_scores_has_ranks_and_says_what_is_missing(tmp_path):
+    space, archs = nasbench201.space(), nasbench201.from_index(np.arange(4))
+    scores = {"mine": np.array([2.0, -np.inf, 3.0, 2.0]), "params": np.arange(4.0)}
+    read = lambda **how: (
+        score_report.write_scores(tmp_path / "s.csv", space, archs, scores, score_report.Sizes(10, 32), **how)
+        or list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
+    )
+    rows = read()
+    assert list(rows[0]) == ["index", "arch", "mine", "mine_rank", "params", "params_rank", "flops"]
+    assert [(row["mine"], row["mine_rank"]) for row in rows] == [("2", "2"), ("-inf", "4"), ("3", "1"), ("2", "2")]
+    assert [(row["mine"], row["mine_rank"]) for row in read(missing="empty")][1] == ("", "")
+
+
+def test_the_matrix_of_correlations_is_that_of_the_pairs():
+    rng = np.random.default_rng(0)
+    scores = {"a": rng.integers(0, 4, 30).astype(float), "b": rng.random(30), "c": np.zeros(30)}
+    scores["b"][:3] = -np.inf
+    names, rho = score_report.correlations(scores)
+    assert names == ["a", "b", "c"] and np.isnan(rho[2]).all()
+    assert rho[0, 1] == rho[1, 0] == pytest.approx(metrics.spearman(scores["a"], scores["b"]))
+
+
+def test_a_few_outliers_squash_the_rest():
+    values = np.linspace(0, 1, 100)
+    assert not plots.is_squashed(values) and plots.is_squashed(np.append(values, [1e6]))
+    assert not plots.is_squashed(np.array([0, 9.0]))
+    cut, is_cut = plots._cut(np.append(values, [-1e6]))
+    assert is_cut.sum() == 1 and is_cut[-1] and -4 < cut[-1] < 0 and (cut[:-1] == values).all()

@@ -17,7 +17,8 @@ from zsnas_jax.search.host import HostLoop
 )
 def test_a_search_on_the_host_ends_as_the_scan_does(name):
     space = search_spaces.make_space("nasbench201")
-    options = {"evolution": {"population_size": 3, "tournament_size": 2}, "reinforce": {"num_reference": 3}}.get(
+    sizes = {"evolution": {"population_size": 3, "tournament_size": 2}, "reinforce": {"num_reference": 3}}
+    options = (sizes | {"genetic": {"generation_size": 3, "num_parents": 2}, "nsga2": {"population_size": 3}}).get(
         name, {}
     )
     strategy = search.make_strategy(name, space, num_experts=1, **options)

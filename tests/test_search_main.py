@@ -7,6 +7,7 @@ import signal
 import time
 
 import binaries
+import conftest
 import numpy as np
 import pytest
 
@@ -16,7 +17,8 @@ from zsnas_jax.search import seeds
 from zsnas_jax.search_spaces import nasbench201
 
 SPACE = nasbench201.space()
-WRITTEN = ("report.json", "found.csv", "curve.csv", "curve.png", "cell.png")
+TOY = f"{conftest.ROOT}/tests/data/toy_space.py:space"
+WRITTEN = ("report.json", "found.csv", "curve.csv", "curve.png", "cell.png", "report.html")
 
 
 def start(*flags, cwd):
@@ -101,6 +103,8 @@ def test_a_search_leaves_report_curve_and_drawing(finished):
     assert [row["arch"] for row in found] == [row["arch"] for row in report["seeds"]]
     for name in ("curve.png", "cell.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert "by good alone a search finds the maximum of good, which need not be the best network\n" in out
+    assert report["best"]["arch"] in (folder / "report.html").read_text()
     assert report["best"]["arch"] in out and "regret over seeds" in out and "explored now: 9000" in out
 
 
@@ -172,7 +176,7 @@ def test_the_folder_of_another_search_is_refused(finished):
 
 
 BAD_INPUT = [
-    (["--strategy=bandit"], "flag --strategy=bandit: allowed are random, reinforce, evolution, genetic"),
+    (["--strategy=bandit"], "flag --strategy=bandit: allowed are random, reinforce, evolution, genetic, nsga2"),
     (["--tournament_size=65"], "tournament_size is 65: at most population_size, 64, is allowed"),
     (["--num_architectures=63"], "num_architectures is 63: evolution begins with 64 random ones"),
     (["--num_architectures=0"], "flag --num_architectures=0: allowed are whole numbers from 1 to 20,000,000"),
@@ -204,13 +208,30 @@ BAD_INPUT = [
     (["--proxies=good", "--resample"], "resample is True: a search scores each architecture once"),
     (["--proxies=good", "--num_devices=2"], "num_devices is 2: a search scores each architecture once"),
     (["--space=nb301"], "unknown space 'nb301'"),
+    (["--objectives=good"], "objectives good: at least two are needed; --proxies takes one score"),
+    (["--objectives="], "objectives none: at least two are needed"),
+    (["--objectives=good,flops"], "objective 'flops': whether a cost is to be small has to be said: say -flops"),
+    (["--objectives=good,-"], "objective '-': a name is needed, such as wrcor or -flops"),
+    (["--objectives=good,-flops,-good"], "objectives good, -flops, -good: good is given twice"),
+    (["--objectives=good,-nothing"], "column 'nothing' is not in benchmark table"),
+    (["--objectives=sjw,-flops"], "objective 'sjw': a vote by copeland compares those at hand, and has no number for one architecture: allowed are az_nas, vkdnw_agg, quintet"),
+    (["--objectives=good+first+second,-flops"], "objective 'good+first+second': a vote by copeland compares"),
+    (["--objectives=good,-flops", "--proxies=good"], "proxies is ['good']: a search goes by it or by objectives, here good, -flops"),
+    (["--objectives=good,-flops", "--strategy=genetic"], "strategy is genetic: several objectives are searched by nsga2"),
+    (["--strategy=nsga2"], "strategy is nsga2: it searches trade-offs, give --objectives=wrcor,-flops"),
+    (["--objectives=good,-flops", "--num_architectures=63"], "num_architectures is 63: nsga2 begins with 64 random ones"),
+    (["--objectives=good,-latency", "--latency_repeats=0"], "flag --latency_repeats=0: allowed are whole numbers from 1 to 10,000"),
+    (["live", "--objectives=wrcor,wrcor:weighting=expb2t"], "proxies wrcor, wrcor:weighting=expb2t: wrcor:weighting=expb2t is wrcor, given twice"),
+    (["live", "--objectives=quintett,-flops"], "unknown proxy 'quintett'"),
+    (["live", f"--space={TOY}", "--objectives=acor,-latency"], "latency: space toy has no static: its network holds the operations of all"),
+    (["live", f"--space={TOY}", "--objectives=acor,-flops"], "objective 'flops': space toy has no num_flops"),
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def complaints(folder):
     """What the binary says of every bad input, in one process; and that it leaves nothing behind."""
-    judged = lambda case: any("proxies" in flag or "vote" in flag for flag in case)
+    judged = lambda case: any("proxies" in flag or "vote" in flag or "objectives" in flag for flag in case)
     looked_up = lambda case: [*TABLE, *([] if judged(case) else ["--proxies=good"]), *case]
     cases = [case[1:] if case[0] == "live" else looked_up(case) for case, _ in BAD_INPUT]
     before = sorted(folder.rglob("*"))

@@ -193,6 +193,7 @@ def test_stored_logits_teach_and_no_test_pictures_are_no_hindrance(folder):
     code, out, err = run("--arch=0", *flags, "--out=taught", cwd=folder, is_tiny=False)
     assert code == 0, err
     assert "there are no test pictures" in out
+    assert out.index("no test pictures in") < out.index("there are no test pictures")  # said before the first epoch
 
 
 BAD_INPUT = [

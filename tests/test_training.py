@@ -19,7 +19,7 @@ from zsnas_jax.datasets import Examples
 from zsnas_jax.search_spaces import mobilenetv2, nasbench101
 from zsnas_jax.search_spaces.mobilenetv2.network import MobileNetV2, Plan, StagePlan
 from zsnas_jax.search_spaces.nasbench101.network import NASBench101
-from zsnas_jax.training import Data, Frame, Model, Recipe, steps
+from zsnas_jax.training import Data, Frame, Model, Recipe, loop, steps
 
 CELL = (3, 1, 2, 4, 3, 1)
 RECIPE = Recipe(source="a test", epochs=3, batch_size=8, nesterov=True, weight_decay=5e-4)
@@ -389,3 +389,9 @@ def test_recipes_are_the_published_ones():
     assert values("nats_size") == (90, *values("nasbench201")[1:])
     with pytest.raises(ValueError, match="unknown recipe 'best': allowed are nasbench201"):
         training.find_recipe("best")
+
+
+def test_a_tenth_of_an_epoch_is_not_called_one():
+    row = lambda number: loop._row(number, 40, [], {"loss": 4.0, "accuracy": 2.0}, lambda step: 0.1)
+    assert [row(number)["epoch"] for number in (4, 40, 60, 80)] == [0.1, 1, 1.5, 2]
+    assert isinstance(row(80)["epoch"], int)

@@ -163,9 +163,10 @@ def define_help() -> None:
     flags.DEFINE_bool("version", False, "Show the version.")
 
 
-def help_text(program: str, description: str) -> str:
+def help_text(program: str, description: str, takes: str = "") -> str:
     """What --help prints: the description, then the flags by subject, each with its default and what it allows."""
-    parts = [f"{program}: {description.strip()}", f"usage: {program} [--FLAG=VALUE ...]"]
+    usage = " ".join(["usage:", program, "[--FLAG=VALUE ...]", *filter(None, [takes])])
+    parts = [f"{program}: {description.strip()}", usage]
     parts += [
         "\n".join([heading, *(_describe(FLAGS[n]) for n in names)]) for heading, names in _HEADINGS.items() if names
     ]

@@ -47,7 +47,13 @@ def merge_main() -> NoReturn:
     run("zsnas_jax.merge_main")
 
 
+def compare_main() -> NoReturn:
+    """The console command."""
+    run("zsnas_jax.compare_main")
+
+
 _NEEDED = {
+    "zsnas_jax.compare_main": ("matplotlib",),
     "zsnas_jax.score_main": ("matplotlib",),
     "zsnas_jax.search_main": ("matplotlib",),
     "zsnas_jax.train_main": ("grain", "matplotlib", "orbax.checkpoint", "PIL", "tensorboardX"),
@@ -64,6 +70,7 @@ def run(name: str) -> NoReturn:
 
     Args:
         name: a module with `define_flags`, `main` and a docstring, which --help shows; its last part is the program's.
+            One with `ARGUMENTS`, what --help calls that which stands beside flags, has a `main` that takes it.
     """
     program = name.rpartition(".")[2]
     _open_standard_files()
@@ -89,7 +96,11 @@ def _run(name: str, program: str) -> int:
             _check_installed(name)
             binary, flags = importlib.import_module(name), importlib.import_module("zsnas_jax.flags")
             binary.define_flags()
-            if flags.parse([program, *sys.argv[1:]], binary.__doc__):
+            argv = [program, *sys.argv[1:]]
+            if takes := getattr(binary, "ARGUMENTS", ""):
+                if (given := flags.parse_with_arguments(argv, binary.__doc__, takes)) is not None:
+                    binary.main(given)
+            elif flags.parse(argv, binary.__doc__):
                 binary.main()
         sys.stdout.flush()
         return 0

@@ -122,14 +122,24 @@ def define_scoring_flags() -> None:
 
 
 def parse(argv: Sequence[str], description: str) -> bool:
+    """Reads a command line of flags alone, or prints what --help shows; as `parse_with_arguments`.
+
+    Returns:
+        Whether there is work to do.
+    """
+    return parse_with_arguments(argv, description, "") is not None
+
+
+def parse_with_arguments(argv: Sequence[str], description: str, takes: str) -> list[str] | None:
     """Reads a command line, or prints what --help shows.
 
     Args:
         argv: the program's name and its arguments.
         description: what --help says above the flags.
+        takes: what stands beside flags, as --help names it ("DIR DIR ..."); empty: nothing may.
 
     Returns:
-        Whether there is work to do.
+        What stood beside the flags; None where there is no work to do.
 
     Raises:
         ValueError: for an argument that is no flag, a flag that there is not, or a value that it does not allow.
@@ -143,10 +153,11 @@ def parse(argv: Sequence[str], description: str) -> bool:
     except flags.Error as error:
         raise ValueError(str(error)) from error
     if FLAGS.help:
-        print(arguments.help_text(argv[0], description))
-    elif len(rest) > 1:
+        print(arguments.help_text(argv[0], description, takes))
+        return None
+    if len(rest) > 1 and not takes:
         raise ValueError(f"unknown argument {rest[1]!r}: flags start with --, see {argv[0]} --help")
-    return not FLAGS.help
+    return rest[1:]
 
 
 def configure(most_cpu_devices: int = _MAX_CPU_DEVICES) -> None:

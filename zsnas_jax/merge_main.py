@@ -1,7 +1,7 @@
 """Puts the results of several machines into one folder.
 
     score_main --archs=all --shard=1/8 --out=part1        # on the first machine, and so on to 8/8
-    merge_main --folders=part1,part2,part3,part4,part5,part6,part7,part8 --out=whole
+    merge_main part1 part2 part3 part4 part5 part6 part7 part8 --out=whole
     score_main --archs=all --out=whole                    # scores what is missing, and writes the reports
 
 Folders of other settings are refused, and so are two that disagree on a score; what is missing is said.
@@ -12,6 +12,8 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     command.run("zsnas_jax.merge_main")
 
+from collections.abc import Sequence
+
 from absl import flags as absl_flags
 
 from zsnas_jax.arguments import Subject
@@ -19,19 +21,23 @@ from zsnas_jax.runs.merging import merge
 
 FLAGS = absl_flags.FLAGS
 MERGING = Subject("The merge")
+ARGUMENTS = "DIR ..."
 
 
 def define_flags() -> None:
     """The flags of this binary."""
-    MERGING.paths("folders", "Results folders of score_main, separated by commas.")
     MERGING.path("out", None, "The folder that all scores are put into.")
 
 
-def main() -> None:
-    """Reads the flags, merges, says what there is."""
-    if not FLAGS.folders or not FLAGS.out:
-        raise ValueError("--folders and --out are needed: which folders are put together, and where")
-    found = merge(FLAGS.folders, FLAGS.out)
+def main(folders: Sequence[str]) -> None:
+    """Merges the folders, says what there is.
+
+    Args:
+        folders: of score_main.
+    """
+    if not folders or not FLAGS.out:
+        raise ValueError("needed are results folders of score_main, and --out=FOLDER that takes them all")
+    found = merge(folders, FLAGS.out)
     for label, count in found.counts.items():
         lacking = "" if count == found.num_archs else f", {found.num_archs - count} are missing"
         print(f"{label}: {count} architectures{lacking}")

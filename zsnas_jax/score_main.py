@@ -3,6 +3,7 @@
     score_main                                                  # 100 random NAS-Bench-201 cells, WRCor, noise
     score_main --archs=0:1000 --dataset=cifar10 --proxies=wrcor,acor --benchmark=nasbench201.csv.gz
     score_main --proxies=wrcor,wrcor:weighting=none,naswot:norm=ln    # proxies under settings of their own
+    score_main --list                                           # proxies, votes, spaces, strategies, recipes
 
 Stopped at any moment and started again with the same flags, it goes on where it was. Proxies that differ in a setting,
 also in --weighting, --norm, --mask_rate or --activation, share a results folder and have a column each.
@@ -28,6 +29,7 @@ from zsnas_jax.datasets import PictureSource
 from zsnas_jax.proxies import response
 from zsnas_jax.proxies.labels import label, parse
 from zsnas_jax.reports import calibration_report, profile_report, score_report
+from zsnas_jax.reports.score_report import Sizes
 from zsnas_jax.runs.merging import Shard, parse_shard
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
@@ -42,6 +44,7 @@ FLAGS = absl_flags.FLAGS
 
 def define_flags() -> None:
     """The flags of this binary."""
+    flags.RUN.switch("list", False, "Show the proxies, votes, spaces, strategies and recipes that there are.")
     flags.NETWORK.path(
         "archs",
         "random:100",
@@ -75,6 +78,8 @@ def define_flags() -> None:
     )
     flags.SCORES.whole("train_next", 5, "With --calibrate: how many networks to propose for training.", Range(0, 1000))
     flags.SCORES.choice("profile", None, "The score of every layer alone, too, as CSV and picture.", response.FAMILY)
+    flags.RUN.choice("missing", "-inf", "What stands in scores.csv for an undefined score.", score_report.MISSING)
+    flags.RUN.whole("top_k", score_report.TOP, "How many of the best by each score are shown.", Range(1, 1000))
     flags.SCORES.switch(
         "share_isomorphic",
         False,
@@ -92,17 +97,13 @@ def _chosen(asked_votes: Sequence[Vote]) -> tuple[tuple[Proxy, ...], list[Vote]]
     return tuple(chosen.values()), labelled
 
 
-def _archs(
-    space: SearchSpace, source: PictureSource, settings: ScoreSettings, benchmark: TabularBenchmark | None
-) -> np.ndarray:
+def _archs(space: SearchSpace, sizes: Sizes, benchmark: TabularBenchmark | None) -> np.ndarray:
     """The architectures that the flags name, within the limits."""
     own: dict[str, Any] = {"listed": benchmark.archs if benchmark else ()}
     limits = flags.limits()
     if set(limits.values()) == {None}:
         return select_archs(space, FLAGS.archs, FLAGS.seed, **own)
-    image_size = fixed_batch(settings, source, space).image.shape[1]
-    num_classes = tasks.width_of(space, source.num_classes)
-    within = search.constrained(space, **limits, num_classes=num_classes, image_size=image_size)
+    within = search.constrained(space, **limits, **sizes._asdict())
     return select_archs(within, FLAGS.archs, FLAGS.seed, has_limits=True, **own)
 
 
@@ -127,6 +128,11 @@ def _reference(
 
 def main() -> None:
     """Reads the flags, scores, writes the results."""
+    if FLAGS.list:
+        from zsnas_jax.reports import catalogue  # here: the recipes' packages take a second to import
+
+        print(catalogue.as_text())
+        return
     flags.configure()
     space = flags.search_space()
     chosen, asked_votes = _chosen([votes.make_vote(name, FLAGS.vote_method) for name in FLAGS.votes])
@@ -142,8 +148,10 @@ def main() -> None:
     source = flags.pictures(space)
     flags.check_memory(space.name, source.image_size, FLAGS.batch_size, flags.num_together())
     benchmark = flags.ground_truth(space.name)
+    image_size = fixed_batch(settings, source, space).image.shape[1]
+    sizes = Sizes(tasks.width_of(space, source.num_classes), image_size)
     shard = parse_shard(FLAGS.shard) if FLAGS.shard else Shard(1, 1)
-    archs = shard.of(_archs(space, source, settings, benchmark))
+    archs = shard.of(_archs(space, sizes, benchmark))
     # Looked up first: a missing architecture is an error now, not after the scoring.
     column = FLAGS.benchmark_column
     truth = score_report.find_truth(benchmark, column, space, archs, FLAGS.dataset) if benchmark else None
@@ -168,7 +176,7 @@ def main() -> None:
         diagnoses = score_report.diagnose(space, archs, scores, truth)
         run = times._asdict() | how | {"programs": programs, "vote_reference": FLAGS.vote_reference}
         run |= {"shard": FLAGS.shard} if FLAGS.shard else {}
-        what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts()
+        what = scores, stored, scored_by, run, truth, diagnoses, failures, store.counts(), FLAGS.top_k
         summary = score_report.make_report(space, archs, *what)
         calibrated = None
         if trained:
@@ -177,7 +185,8 @@ def main() -> None:
             given = space, archs, columns[0], trained, columns[1], FLAGS.train_next, FLAGS.structure
             calibrated = calibration_report.calibrate(*given)
             summary["calibration"] = calibration_report.as_json(calibrated)
-        written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses)
+        how_written: dict[str, Any] = {"sizes": sizes, "missing": FLAGS.missing}
+        written = score_report.write_all(out, space, archs, scores, summary, truth, diagnoses, **how_written)
         written += calibration_report.write(out, calibrated) if calibrated else []
         if FLAGS.profile:
             by = lambda chosen: score_archs(store, space, archs, chosen, source, settings, **how)[0]

@@ -3,10 +3,12 @@
     search_main                                                 # evolution by WRCor on NAS-Bench-201, noise, live
     search_main --scores=nasbench201_scores --vote=sjw --num_seeds=100      # looked up in a table of scores: seconds
     search_main --strategy=reinforce --dataset=cifar10 --proxies=swap --params_limit=1e6 --benchmark=nasbench201.csv.gz
+    search_main --scores=nasbench201_scores --objectives=quintet,-flops,-params    # the best trade-offs, by NSGA-II
 
 Stopped at any moment and started again with the same flags, it goes on where it was; with a larger --num_seeds a
 finished search goes on with the seeds that are missing. Searches that differ only in what they go by (--proxies with
-their settings, --vote) can share a folder, given as --out, and its scores; the reports there are of the last.
+their settings, --vote, --objectives) can share a folder, given as --out, and its scores; the reports there are of the
+last.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -14,26 +16,31 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
     command.run("zsnas_jax.search_main")
 
+from collections.abc import Mapping
 import json
 from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zsnas_jax import benchmarks, datasets, flags, proxies, search, tasks, votes
 from zsnas_jax.arguments import Range, Subject
-from zsnas_jax.base import Proxy, SearchSpace
+from zsnas_jax.base import Arch, Proxy, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.datasets.sources import NUM_CLASSES
+from zsnas_jax.measure import latency
+from zsnas_jax.measure.latency import Latency
 from zsnas_jax.nn.initializers import INITIALIZERS
-from zsnas_jax.proxies.labels import label
-from zsnas_jax.reports import score_report, search_report
-from zsnas_jax.reports.search_task import Task, find_truth
+from zsnas_jax.proxies.labels import Identified, label
+from zsnas_jax.reports import pareto_report, score_report, search_report
+from zsnas_jax.reports.search_task import Task, find_truth, say_maximum
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings, stream_identity
 from zsnas_jax.scoring import Scorer
-from zsnas_jax.search import seeds
+from zsnas_jax.search import objectives, seeds
+from zsnas_jax.search.objectives import LATENCY, Objective
 from zsnas_jax.storage import files
 from zsnas_jax.votes import Vote
 
@@ -41,7 +48,8 @@ FLAGS = absl_flags.FLAGS
 SEARCH = Subject("The search")
 LIVE_CHUNK, HOST_CHUNK, TABLE_CHUNK, TABLE_GROUP = 32, 1, 250, 500
 _OWN_FLAGS = {"random": (), "reinforce": ("learning_rate",), "evolution": ("population_size", "tournament_size")}
-_OWN_FLAGS |= {"genetic": ("generation_size", "num_parents")}
+_OWN_FLAGS |= {"genetic": ("generation_size", "num_parents"), "nsga2": ("population_size",)}
+_OF_TRADE_OFFS = "nsga2"
 _ONE_BY_ONE = {"repeats": (1,), "resample": (False,), "candidates_per_step": (1,), "num_devices": (0, 1)}
 _MOST = 20_000_000
 """Architectures of all seeds together: their states are held in memory, and written whole at each commit."""
@@ -50,10 +58,10 @@ _OF_PROXIES = ("weighting", "norm", "mask_rate", "activation")
 
 def define_flags() -> None:
     """The flags of this binary."""
-    SEARCH.choice("strategy", "evolution", "How to search.", search.STRATEGIES)
+    SEARCH.choice("strategy", "evolution", "How to search; where there are --objectives, by nsga2.", search.STRATEGIES)
     SEARCH.whole("num_architectures", 1000, "Architectures that a seed explores.", Range(1, _MOST))
     SEARCH.whole("num_seeds", 1, "How often to search; the report says how much the seeds differ.", Range(1, _MOST))
-    SEARCH.whole("population_size", 64, "Of evolution.", Range(1, _MOST))
+    SEARCH.whole("population_size", 64, "Of evolution and nsga2.", Range(1, _MOST))
     SEARCH.whole("tournament_size", 10, "Of evolution.", Range(1, _MOST))
     SEARCH.whole("generation_size", 50, "Of genetic.", Range(1, _MOST))
     SEARCH.whole(
@@ -70,11 +78,19 @@ def define_flags() -> None:
     flags.SCORES.text(
         "vote", None, f"A vote in the place of one proxy: {', '.join(votes.VOTES)}, or experts joined by +."
     )
+    flags.SCORES.words(
+        "objectives",
+        [],
+        "In the place of one score several, separated by commas, whose best trade-offs are searched: a proxy or a vote "
+        "that is a sum (NAME or +NAME: the more the better, -NAME: the less), -params, -flops, -latency.",
+    )
+    flags.SCORES.whole("latency_batch_size", 1, "Pictures whose forward pass is timed.", Range(1, 65_536))
+    flags.SCORES.whole("latency_repeats", 20, "Runs of which the median is a latency.", Range(1, 10_000))
     flags.SCORES.path(
         "scores",
         None,
         "Look scores up in a table instead of computing them: nasbench201_scores, or a path as of --benchmark. Its "
-        "columns are what --proxies and --vote name, settings included.",
+        "columns are what --proxies, --vote and --objectives name, settings included; params, flops are the space's.",
     )
 
 
@@ -93,6 +109,10 @@ class Plan(NamedTuple):
         task: what the report needs.
         settings: what the results folder is bound to.
         objective: what the search goes by.
+        objectives: of a search for trade-offs, by the labels of their scores; empty: there is one score.
+        costs: which of the space's costs are scores beside those of a table.
+        latency: how networks are timed, if that is an objective.
+        rows: which architectures of the published order are within the limits, bool[A]; None: there are no limits.
     """
 
     space: SearchSpace
@@ -106,16 +126,41 @@ class Plan(NamedTuple):
     task: Task
     settings: dict[str, Any]
     objective: dict[str, Any]
+    objectives: tuple[Objective, ...] = ()
+    costs: tuple[str, ...] = ()
+    latency: Latency | None = None
+    rows: np.ndarray | None = None
 
     @property
     def is_on_host(self) -> bool:
-        """Whether the scores of a live search cannot be traced inside it."""
-        return self.scorer is not None and self.scorer.programs != "dispatched"
+        """Whether the scores cannot be traced inside the search."""
+        return self.latency is not None or (self.scorer is not None and self.scorer.programs != "dispatched")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a vote adds up experts in units of a sample."""
+        return self.is_sum or any(objective.vote for objective in self.objectives)
 
     @property
     def is_sum(self) -> bool:
         """Whether the experts come to one score, in units of a sample."""
         return self.vote is not None and self.vote.method in votes.SUMS
+
+
+def _objectives() -> tuple[Objective, ...]:
+    """Those of --objectives; none for a search by one score."""
+    if not FLAGS["objectives"].present:
+        if FLAGS.strategy == _OF_TRADE_OFFS:
+            raise ValueError(f"strategy is {FLAGS.strategy}: it searches trade-offs, give --objectives=wrcor,-flops")
+        return ()
+    asked = objectives.parse(FLAGS.objectives)
+    for name in ("proxies", "vote"):
+        if FLAGS[name].present:
+            said = ", ".join(FLAGS.objectives)
+            raise ValueError(f"{name} is {FLAGS[name].value}: a search goes by it or by objectives, here {said}")
+    if FLAGS["strategy"].present and FLAGS.strategy != _OF_TRADE_OFFS:
+        raise ValueError(f"strategy is {FLAGS.strategy}: several objectives are searched by {_OF_TRADE_OFFS}")
+    return asked
 
 
 def _experts() -> tuple[tuple[str, ...], Vote | None]:
@@ -149,8 +194,9 @@ def _check_size() -> None:
 
 
 def _strategy(space: SearchSpace, num_experts: int) -> search.SearchStrategy:
-    own = {name: FLAGS[name].value for name in _OWN_FLAGS.get(FLAGS.strategy, ())}
-    strategy = search.make_strategy(FLAGS.strategy, space, num_experts=num_experts, **own)
+    chosen = _OF_TRADE_OFFS if FLAGS["objectives"].present else FLAGS.strategy
+    own = {name: FLAGS[name].value for name in _OWN_FLAGS.get(chosen, ())}
+    strategy = search.make_strategy(chosen, space, num_experts=num_experts, **own)
     if FLAGS.num_architectures < strategy.num_initial:
         name = next(name for name, value in strategy.settings.items() if value == strategy.num_initial)
         raise ValueError(
@@ -176,13 +222,31 @@ def _table(space: SearchSpace, experts: tuple[str, ...]) -> tuple[benchmarks.Tab
     return table, tuple(table.resolve(expert) for expert in experts)
 
 
+def _split_costs(space: SearchSpace, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the names of scores that a table has, those of costs that the space knows better)."""
+    costs = tuple(name for name in names if name in objectives.COSTS)
+    for name in costs:
+        _check_cost(space, name)
+    return tuple(name for name in names if name not in costs), costs
+
+
+def _check_cost(space: SearchSpace, name: str) -> None:
+    if getattr(space, f"num_{name}") is None:
+        raise ValueError(f"objective {name!r}: space {space.name} has no num_{name}")
+
+
 def _plan() -> Plan:
     """Everything that can be wrong is found here."""
     _check_size()
-    scoring, (names, vote) = _scoring_settings(), _experts()
+    asked = _objectives()
+    scoring, (names, vote) = _scoring_settings(), (objectives.score_names(asked), None) if asked else _experts()
     whole = flags.search_space()
-    table, source, scorer, chosen = None, None, None, tuple[Proxy, ...]()
+    table, source, scorer, chosen, costs = None, None, None, tuple[Proxy, ...](), tuple[str, ...]()
+    if is_timed := asked and LATENCY in names:
+        latency.check(whole)
+        names = tuple(name for name in names if name != LATENCY)
     if FLAGS.scores:
+        names, costs = _split_costs(whole, names) if asked else (names, ())
         table, experts = _table(whole, names)
         classes = FLAGS.num_classes or NUM_CLASSES.get(FLAGS.dataset, 10)
         image_size = 16 if FLAGS.dataset == "imagenet16_120" else 32
@@ -190,6 +254,8 @@ def _plan() -> Plan:
         bound |= {"scores_sha256": table.checksum}
         bound |= {"random_sha256": stream_identity(seeds.search_keys(scoring.seed)[1])}
     else:
+        if "flops" in names and asked:
+            _check_cost(whole, "flops")
         chosen = proxies.make_proxies(names, weighting=FLAGS.weighting, options=flags.layer_options())
         experts = tuple(map(label, chosen))
         source = flags.pictures(whole)
@@ -206,23 +272,47 @@ def _plan() -> Plan:
     space = search.constrained(whole, **limits, rows=rows, **sizes)
     vote = vote and votes.with_experts(vote, experts)
     is_sum = vote is not None and vote.method in votes.SUMS
-    strategy = _strategy(space, 1 if is_sum else len(experts))
+    kind = _latency(sizes) if is_timed else None
+    asked = objectives.relabel(asked, dict(zip(names, experts, strict=True)) | ({LATENCY: kind.name} if kind else {}))
+    strategy = _strategy(space, len(asked) or (1 if is_sum else len(experts)))
     benchmark, column = flags.ground_truth(whole.name), FLAGS.benchmark_column
     truth = find_truth(benchmark, column, whole, FLAGS.dataset, rows) if benchmark else None
-    scores = vote.name if vote else experts[0]
+    scores = ", ".join(map(str, asked)) if asked else vote.name if vote else experts[0]
     own = {"strategy": strategy.name, **strategy.settings, "num_architectures": FLAGS.num_architectures} | limits
     objective: dict[str, Any] = {"scores": scores, "experts": [proxy.identity for proxy in chosen] or list(experts)}
     objective |= {"method": vote and vote.method, "weights": vote and vote.weights}
-    task = Task(whole, (scores,) if is_sum or not vote else experts, classes, image_size, truth)
-    return Plan(space, chosen, experts, vote, strategy, table, source, scorer, task, bound | own, objective)
+    objective |= {"latency": kind.settings} if kind else {}
+    columns = tuple(one.name for one in asked) or ((scores,) if is_sum or not vote else experts)
+    task = Task(whole, columns, classes, image_size, truth)
+    what = table, source, scorer, task, bound | own, objective
+    return Plan(space, chosen, experts, vote, strategy, *what, asked, costs, kind, rows)
+
+
+def _latency(sizes: Mapping[str, int]) -> Latency:
+    return Latency(FLAGS.latency_batch_size, FLAGS.latency_repeats, **sizes, device=latency.device_name())
+
+
+def _table_fn(plan: Plan) -> search.ScoreFn:
+    """Columns of the table, and costs of the space behind them."""
+    assert plan.table is not None
+    space, num_classes, image_size = plan.task.space, plan.task.num_classes, plan.task.image_size
+    columns = [plan.table.columns[name] for name in plan.experts]
+    looked_up = search.table_scores(plan.space, np.stack(columns, axis=1)) if columns else None
+    sizes = {"params": (num_classes,), "flops": (num_classes, image_size)}
+
+    def score(arch: Arch) -> jax.Array:
+        found = [] if looked_up is None else [looked_up(arch)]
+        own = [jnp.float32(getattr(space, f"num_{name}")(arch, *sizes[name])) for name in plan.costs]
+        return jnp.concatenate([*found, *(cost[None] for cost in own)])
+
+    return score if plan.costs else looked_up or score
 
 
 def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
-    """The source of the scores; a vote that is a sum scores its reference first."""
+    """The source of the scores; where a vote is a sum its reference is scored first."""
     settings = _scoring_settings()
     if plan.table:
-        columns = np.stack([plan.table.columns[name] for name in plan.experts], axis=1)
-        score_fn = search.table_scores(plan.space, columns)
+        score_fn = _table_fn(plan)
     else:
         assert plan.source is not None and plan.scorer is not None
         batch = fixed_batch(settings, plan.source, plan.task.space)
@@ -232,23 +322,53 @@ def _score_fn(plan: Plan, store: seeds.SearchStore) -> search.ScoreFn:
             weight_key, _ = seed_keys(settings.seed)  # as score_main, whose scores these are
             own: dict[str, Any] = {"num_classes": plan.task.num_classes, "initializer": INITIALIZERS[settings.init]}
             score_fn = search.live_scores(weight_key, plan.task.space, plan.proxies, batch, **own)
+    reference = _reference(plan, store, score_fn)
+    if plan.objectives:
+        names = [*plan.experts, *plan.costs]
+        if plan.latency:
+            untimed = jax.jit(score_fn) if plan.table else score_fn
+            timed = search.latency_scores(store, plan.task.space, plan.latency)
+            score_fn, names = lambda arch: jnp.append(untimed(arch), timed(arch)), [*names, plan.latency.name]
+        return search.objective_scores(score_fn, plan.objectives, names, reference)
     if not plan.is_sum:
         return score_fn
-    assert plan.vote is not None
-    keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
-    archs = np.asarray(jax.jit(jax.vmap(plan.space.sample))(keys))
-    if plan.source:
-        what = plan.task.space, archs, plan.proxies, plan.source, settings
-        reference, _ = score_archs(store, *what, programs=FLAGS.programs)
-    else:
-        reference = np.asarray(jax.jit(jax.vmap(score_fn))(archs))
+    assert plan.vote is not None and reference is not None
     return search.vote_scores(score_fn, plan.vote, reference)
 
 
-def _stored_as(plan: Plan) -> tuple[Proxy | Vote, ...]:
+def _reference(plan: Plan, store: seeds.SearchStore, score_fn: search.ScoreFn) -> np.ndarray | None:
+    """Scores float[R, P] of a sample of the space, in whose units votes add up; None where none does."""
+    if not plan.needs_reference:
+        return None
+    keys = jax.random.split(seeds.search_keys(FLAGS.seed)[0], seeds.NUM_REFERENCE)
+    archs = np.asarray(jax.jit(jax.vmap(plan.space.sample))(keys))
+    if plan.source is None:
+        return np.asarray(jax.jit(jax.vmap(score_fn))(archs))
+    what = plan.task.space, archs, plan.proxies, plan.source, _scoring_settings()
+    return score_archs(store, *what, programs=FLAGS.programs)[0]
+
+
+def _scores_of_all(plan: Plan, store: seeds.SearchStore) -> np.ndarray | None:
+    """Objectives float32[A, E] of all architectures in published order, -inf beyond the limits; None: nobody knows."""
+    if not plan.table or plan.latency:
+        return None
+    sizes = {"num_classes": plan.task.num_classes, "image_size": plan.task.image_size}
+    costs = [search.costs_of_all(plan.task.space, name, **sizes) for name in plan.costs]
+    known = [*(plan.table.columns[name] for name in plan.experts), *(cost for cost in costs if cost is not None)]
+    columns = np.stack(known, axis=1).astype(np.float32)
+    what = plan.objectives, [*plan.experts, *plan.costs], _reference(plan, store, _table_fn(plan))
+    scores = np.asarray(jax.jit(jax.vmap(search.objective_scores(lambda row: row, *what)))(columns))
+    return scores if plan.rows is None else np.where(plan.rows[:, None], scores, -np.inf)
+
+
+def _stored_as(plan: Plan) -> tuple[Identified, ...]:
     """What the store knows the scores of a search under; nothing where they are looked up."""
     if not plan.proxies:
         return ()
+    if plan.objectives:
+        known: dict[str, Identified] = dict(zip(plan.experts, plan.proxies, strict=True))
+        known |= {plan.latency.name: plan.latency} if plan.latency else {}
+        return tuple(objective.vote or known[objective.name] for objective in plan.objectives)
     return (plan.vote,) if plan.vote and plan.is_sum else plan.proxies
 
 
@@ -261,19 +381,23 @@ def main() -> None:
     stem = f"search-{plan.settings['space']}-{plan.settings['strategy']}"
     out = flags.results_folder(stem, plan.settings | {"objective": plan.objective})
     is_live = plan.table is None
+    if not plan.objectives and not plan.vote:
+        print(say_maximum(plan.task.space, plan.experts[0]))
     with seeds.SearchStore(out, plan.settings) as store:
         files.sweep(out)
+        score_fn = _score_fn(plan, store)
         running = seeds.Search(
             key=seeds.search_keys(FLAGS.seed)[1],
             space=plan.space,
             strategy=plan.strategy,
-            score_fn=_score_fn(plan, store),
+            score_fn=score_fn,
             experts=_stored_as(plan),
             num_steps=FLAGS.num_architectures,
-            chunk=FLAGS.chunk or (TABLE_CHUNK if not is_live else HOST_CHUNK if plan.is_on_host else LIVE_CHUNK),
-            group_size=1 if is_live else TABLE_GROUP,
+            chunk=FLAGS.chunk or (HOST_CHUNK if plan.is_on_host else LIVE_CHUNK if is_live else TABLE_CHUNK),
+            group_size=1 if is_live or plan.is_on_host else TABLE_GROUP,
             objective=json.dumps(plan.objective, sort_keys=True),
             is_on_host=plan.is_on_host,
+            objectives=plan.objectives,
         )
         explored, num_now = seeds.run_seeds(store, running, FLAGS.num_seeds)
         described = {name: plan.settings[name] for name in ("strategy", *plan.strategy.settings, "num_architectures")}
@@ -285,7 +409,17 @@ def main() -> None:
             "chunk": running.chunk,
         }
         run |= {"how": "computed", "programs": plan.scorer.programs} if plan.scorer else {"how": "looked up"}
-        made = search_report.make_report(plan.task, explored, plan.settings, described, run)
-        written = search_report.write_all(out, plan.task, explored, made, is_live)
-    print(search_report.as_text(made))
+        if plan.objectives:
+            described |= {"latency": plan.latency.settings} if plan.latency else {}
+            every = _scores_of_all(plan, store)
+            trade = pareto_report.analyse(plan.task, plan.objectives, explored, plan.strategy.num_initial, every)
+            made = pareto_report.make_report(trade, plan.settings, described, run)
+            written, said = pareto_report.write_all(out, trade, made), pareto_report.as_text(made)
+        else:
+            made = search_report.make_report(plan.task, explored, plan.settings, described, run)
+            written, said = (
+                search_report.write_all(out, plan.task, explored, made, is_live),
+                search_report.as_text(made),
+            )
+    print(said)
     print(f"\nwritten: {out}/ {', '.join(written)}")

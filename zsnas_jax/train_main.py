@@ -233,6 +233,8 @@ def main() -> None:
     whole = training.describe(recipe, data, FLAGS.seed, teacher, mesh) | settings
     name = pathlib.Path(FLAGS.dataset).stem
     out = flags.results_folder(f"train-{space.name}-{name}", whole)
+    if data.test is None:
+        print(f"no test pictures in {name}: there will be no test accuracy, only that of training pictures")
     trained = training.fit(
         out,
         model,

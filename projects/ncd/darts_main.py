@@ -94,12 +94,13 @@ def main(_: list[str]) -> None:
 
 def write(folder: pathlib.Path, trained_folders: list[str], out: pathlib.Path) -> None:
     """Reads the scores of a folder and what was trained, writes another."""
-    settings = json.loads((folder / "report.json").read_text())["settings"]
+    report = json.loads((folder / "report.json").read_text())
+    settings = report["settings"]
     if settings["space"] != "darts":
         raise app.UsageError(f"{folder} is of space {settings['space']}: needed is darts")
     with open(folder / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    scores = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("index", "arch")}
+    scores = {name: np.array([float(row[name]) for row in rows]) for name in report["proxies"]}
     out.mkdir(parents=True, exist_ok=True)
     table, pictures, accuracies = [], [], trained(trained_folders)
     for name, place in pick(scores).items():

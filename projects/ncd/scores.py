@@ -47,8 +47,11 @@ def read_store(folder: pathlib.Path) -> Source:
             raise ValueError(f"store {folder} has neither {stored.FILE} nor scores.csv")
         report = folder / "report.json"
         with reading(str(report)):
-            settings = json.loads(report.read_text())["settings"] if report.exists() else {}
-        return Source(settings, _labelled(_read_file(folder / "scores.csv"), settings))
+            said = json.loads(report.read_text()) if report.exists() else {}
+            settings = said.get("settings", {})
+        known = _read_file(folder / "scores.csv")  # which has ranks, sizes and accuracies beside the scores
+        chosen = {name: column for name, column in known.items() if name in said.get("proxies", known)}
+        return Source(settings, _labelled(chosen, settings))
     settings, columns, *_ = stored.read(folder)
     if settings.get("space") != "nasbench201":
         raise ValueError(f"{folder} is of space {settings.get('space')!r}: needed is nasbench201")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import os
-import textwrap
+import re
 from types import MappingProxyType
 from typing import Any
 
@@ -134,7 +134,17 @@ def draw_blocks(path: str | os.PathLike[str], blocks: Sequence[Block], title: st
 
 
 def _wrapped(title: str, width: int) -> str:
-    return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, width))
+    """A title in lines, broken between words, and behind the ")" and "|" that end the parts of an architecture."""
+    return "\n".join(part for line in title.split("\n") for part in _lines(line, width))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    lines = [""]
+    for part in re.findall(r"[^\s)|]*(?:\)+|\|\+?|\s+|$)", text):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return [line.strip() for line in lines if line.strip()]
 
 
 def draw_graphs(path: str | os.PathLike[str], graphs: Sequence[Titled], title: str = "") -> None:

@@ -11,15 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
 from zsnas_jax.reports.diagnostics import ByConvolutions, Group
 from zsnas_jax.reports.documents import format_interval
+from zsnas_jax.reports.metrics import Interval
 from zsnas_jax.storage import files
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by all eyes
 _MARKERS = "osD^vP*"
 
 
+_FEW = 10
+"""Values that no axis squashes."""
+_MOST_POINTS = 5000
+"""Of a picture."""
 _NEAR = 0.04
 """Of the sides of a panel: points no farther than that crowd each other."""
 
@@ -51,6 +57,9 @@ def scatter(
 ) -> None:
     """Score against accuracy, one panel a proxy, coloured by density, as in Figure 2 of the WRCor paper.
 
+    Where a few values would squash the others (`is_squashed`), scores are shown as ranks, and the axis of accuracies is
+    cut; the picture says so.
+
     Args:
         path: a PNG, written whole or not at all.
         panels: label of a proxy to its scores float[N]; those that are not finite are left out and counted.
@@ -64,16 +73,39 @@ def scatter(
         axes = figure.add_subplot(rows, columns, i + 1)
         finite = np.isfinite(scores)
         x, y = scores[finite], 100 * accuracy[finite]
+        x_label, y_label = in_lines(f"{name} score"), f"{label} (%)"
+        if is_squashed(x):
+            x, x_label = rankdata(x), f"{x_label}\n(ranks: a few scores would squash the others)"
+        y, is_cut = _cut(y)
+        if is_cut.any():
+            y_label = f"{y_label}\n(cut: {is_cut.sum()} lie lower, at the triangles)"
+            axes.scatter(x[is_cut], y[is_cut], marker="v", s=16, color="#888888", linewidths=0)
+            x, y = x[~is_cut], y[~is_cut]
         if len(x):
             density = _density(x, y)
             order = np.argsort(density)
             axes.scatter(x[order], y[order], c=density[order], s=9, cmap="viridis", linewidths=0)
         left_out = f"\n{np.sum(~finite)} without a finite score not drawn" if not finite.all() else ""
         axes.set_title(titles[name] + left_out, fontsize=10)
-        axes.set_xlabel(in_lines(f"{name} score"))
-        axes.set_ylabel(f"{label} (%)")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.grid(alpha=0.3)
     _save(figure, path)
+
+
+def is_squashed(values: np.ndarray) -> bool:
+    """Whether half of some finite values, those in the middle, lie within a twentieth of their range."""
+    if len(values) < _FEW:
+        return False
+    low, high = np.percentile(values, [25, 75])
+    return bool(high - low < 0.05 * np.ptp(values))
+
+
+def _cut(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values float[N], the lowest moved up to where the axis ends if they would squash the others; which these are."""
+    low, high = np.percentile(values, [25, 75]) if len(values) else (0.0, 0.0)
+    end = low - 6 * (high - low) if is_squashed(values) and high > low else -np.inf
+    return np.maximum(values, end), values < end
 
 
 def _grid(num_panels: int) -> tuple[int, int]:
@@ -325,7 +357,7 @@ def profile(path: str | os.PathLike[str], lines: Mapping[str, np.ndarray], name:
 
 
 def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Loss and accuracy by epoch, thin in training and thick in tests, a colour a run.
+    """Loss and accuracy by epoch, thin and dashed in training, thick in tests, a colour each; of many, a colour a run.
 
     Args:
         path: a PNG, written whole or not at all.
@@ -335,13 +367,17 @@ def learning_curves(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Ma
     for i, (measure, label, scale) in enumerate((("loss", "cross-entropy", 1), ("accuracy", "accuracy (%)", 100))):
         axes = figure.add_subplot(1, 2, i + 1)
         for j, (name, history) in enumerate(runs.items()):
-            for split, line, width in (("train", "--", 0.8), ("test", "-", 1.8)):
+            for k, (split, line, width) in enumerate((("train", "--", 1.0), ("test", "-", 1.8))):
                 known = [row for row in history if row.get(f"{split}_{measure}") is not None]
                 epochs, values = [row["epoch"] for row in known], [scale * row[f"{split}_{measure}"] for row in known]
                 dots = "." if len(known) <= 50 else ""  # more of them would hide the line
                 [drawn] = axes.plot(epochs, values, ls=line, lw=width, marker=dots, ms=4, label=f"{name}, {split}")
-                drawn.set_color(_COLOURS[j % len(_COLOURS)])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+                own = 2 * j + k if 2 * len(runs) <= len(_COLOURS) else j
+                drawn.set_color(_COLOURS[own % len(_COLOURS)])
+        if all(row["epoch"] == int(row["epoch"]) for history in runs.values() for row in history):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -424,3 +460,109 @@ def _cut_the_start(axes: Axes, panel: CurvePanel) -> None:
     shown = shown[np.isfinite(shown)]
     if len(shown) and (span := np.ptp(shown)) > 0:
         axes.set_ylim(shown.min() - 0.05 * span, shown.max() + 0.08 * span)
+
+
+class TradeOff(NamedTuple):
+    """One panel of `trade_offs`; every array has a column along x and one along y.
+
+    Attributes:
+        explored: float[N, 2], all that was explored; what is not finite is left out.
+        front: float[F, 2], what nothing found dominates.
+        true: float[B, 2], what nothing at all dominates; None: it is not known.
+        labels: of the x and the y axis.
+        is_line: whether `true` is a front of these two alone, drawn as a line; else it is one of more objectives.
+    """
+
+    explored: np.ndarray
+    front: np.ndarray
+    true: np.ndarray | None
+    labels: tuple[str, str]
+    is_line: bool
+
+
+def trade_offs(path: str | os.PathLike[str], panels: Sequence[TradeOff], title: str) -> None:
+    """What a search found, a panel a pair of objectives, with the true front where it is known.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        panels: what to draw.
+        title: above all of them.
+    """
+    figure, rows, columns = _panels(len(panels), 4.6, 4.0, min(len(panels), 3))
+    handles: dict[str, Any] = {}
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        handles |= _draw_trade_off(axes, panel)
+        axes.set_xlabel(panel.labels[0])
+        axes.set_ylabel(panel.labels[1])
+        axes.grid(alpha=0.3)
+    figure.suptitle(textwrap.fill(title, 46 * columns), fontsize=11)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    _save(figure, path)
+
+
+def _near_the_fronts(panel: TradeOff) -> tuple[float, float]:
+    """The part of the upright axis that shows the fronts: two of their spans on either side, all if that is little."""
+    fronts = np.concatenate([panel.front, *([] if panel.true is None else [panel.true])])[:, 1]
+    low, high = fronts.min(), fronts.max()
+    return (low - 2 * (high - low), high + 2 * (high - low)) if high > low else (-np.inf, np.inf)
+
+
+def _draw_trade_off(axes: Axes, panel: TradeOff) -> dict[str, Any]:
+    """Draws a panel and returns what has to be explained, by explanation."""
+    finite = panel.explored[np.isfinite(panel.explored).all(1)]
+    near = _near_the_fronts(panel)
+    beyond = int((finite[:, 1] < near[0]).sum() + (finite[:, 1] > near[1]).sum())
+    finite = np.unique(finite[(finite[:, 1] >= near[0]) & (finite[:, 1] <= near[1])], axis=0)
+    if beyond:
+        axes.set_title(f"{beyond:,} of {len(panel.explored):,} lie beyond the upright axis", fontsize=9)
+    few = finite[np.linspace(0, len(finite) - 1, min(len(finite), _MOST_POINTS)).astype(int)]
+    handles: dict[str, Any] = {"explored": axes.scatter(few[:, 0], few[:, 1], color="#BBBBBB", s=7, linewidths=0)}
+    if panel.true is not None:
+        known = panel.true[np.lexsort(panel.true.T[::-1])]
+        if panel.is_line:
+            [line] = axes.plot(known[:, 0], known[:, 1], color=_COLOURS[1], lw=1.4, drawstyle="steps-post")
+            handles["true front of two"] = line
+        else:
+            rings = axes.scatter(known[:, 0], known[:, 1], s=26, facecolors="none", edgecolors=_COLOURS[1], lw=0.9)
+            handles["true front of all objectives"] = rings
+    found = axes.scatter(panel.front[:, 0], panel.front[:, 1], color=_COLOURS[0], s=16, linewidths=0, zorder=3)
+    handles["found front"] = found
+    if _spans_decades(finite[:, 0]):
+        axes.set_xscale("log")
+    else:
+        axes.ticklabel_format(axis="x", scilimits=(-3, 5), useMathText=True)
+    return handles
+
+
+def intervals(
+    path: str | os.PathLike[str], pairs: Mapping[str, Mapping[str, Interval]], label: str, title: str
+) -> None:
+    """Estimates with their intervals, a line a name, a colour and marker a series.
+
+    Args:
+        path: a PNG, written whole or not at all.
+        pairs: name of a series to name of a line to the estimate, of which NaN is left out.
+        label: of the axis of the estimates.
+        title: of the picture.
+    """
+    names = list(dict.fromkeys(name for series in pairs.values() for name in series))
+    figure = Figure(figsize=(8.5, 1.9 + 0.42 * len(names) + 0.22 * len(pairs)), layout="constrained")
+    axes = figure.add_subplot()
+    middle = (len(pairs) - 1) / 2
+    for i, (series, own) in enumerate(pairs.items()):
+        known = {name: estimate for name, estimate in own.items() if not np.isnan(estimate.value)}
+        values = np.array(list(known.values())).reshape(-1, 3).T
+        places = [names.index(name) + 0.5 * (i - middle) / len(pairs) for name in known]
+        error = np.maximum([values[0] - values[1], values[2] - values[0]], 0)
+        look: dict[str, Any] = {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
+        axes.errorbar(values[0], places, xerr=error, ls="", ms=5, capsize=3, label=series, **look)
+    axes.axvline(0, color="black", lw=0.9)
+    axes.set_xlim(min(-0.05, axes.get_xlim()[0]), 1.02)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [in_lines(name) for name in names], fontsize=9)
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)
+    axes.set_title(textwrap.fill(title, 80), fontsize=10)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    _save(figure, path)

@@ -3,7 +3,7 @@
 Scores are columns by label (`zsnas_jax.proxies.labels`): a proxy's name with those of its settings that are not usual.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import importlib.metadata
 import json
 import os
@@ -15,27 +15,104 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy
 from tabulate import tabulate
 
 from zsnas_jax.base import Proxy, SearchSpace
 from zsnas_jax.benchmarks import TabularBenchmark
-from zsnas_jax.reports import diagnostics, documents, metrics
+from zsnas_jax.reports import diagnostics, documents, metrics, page
 from zsnas_jax.reports.diagnostics import ByConvolutions
+from zsnas_jax.reports.page import Section
 from zsnas_jax.storage import files
 from zsnas_jax.storage.reading import shorten
 from zsnas_jax.votes import Vote
 
 TOP = 10
+"""How many of the best are shown, unless more are asked for."""
+MISSING = ("-inf", "empty")
+"""What may stand in scores.csv for a score that is undefined."""
+RANK = "_rank"
+"""What the name of a column of ranks ends in, behind the label of the scores."""
+
+
+class Sizes(NamedTuple):
+    """What parameters and FLOPs of an architecture depend on: the width of the logits, pixels along a side."""
+
+    num_classes: int
+    image_size: int
 
 
 def write_scores(
-    path: str | os.PathLike[str], space: SearchSpace, archs: np.ndarray, scores: dict[str, np.ndarray]
+    path: str | os.PathLike[str],
+    space: SearchSpace,
+    archs: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    sizes: Sizes,
+    truth: "Truth | None" = None,
+    missing: str = "-inf",
 ) -> None:
-    """Writes `index,arch,` and a column a label; the index is empty where a space has no published order."""
+    """Writes `index,arch,`, of each label score and rank, then parameters, FLOPs and looked-up accuracy, a fraction.
+
+    The best has rank 1, equal scores share the better one. The index is empty where a space has no published order;
+    params and flops are left out where the space does not know them, or they are scores already.
+
+    Args:
+        path: a CSV, written whole or not at all.
+        space: the search space.
+        archs: int32[A, G].
+        scores: label to float64[A].
+        sizes: for parameters and FLOPs.
+        truth: accuracies to compare with, or None.
+        missing: of `MISSING`; an undefined score that is empty has no rank either.
+    """
     indices = np.asarray(space.to_index(archs)).tolist() if space.to_index else [None] * len(archs)
-    names = [space.encode(arch) for arch in archs]
-    columns = {"index": indices, "arch": names} | scores
+    columns: dict[str, Any] = {"index": indices, "arch": [space.encode(arch) for arch in archs]}
+    for name, values in scores.items():
+        shown = [value if np.isfinite(value) or missing == "-inf" else None for value in values]
+        ranks = scipy.stats.rankdata(np.where(np.isfinite(values), -values, np.inf), "min").astype(int)
+        columns[name] = shown
+        columns[f"{name}{RANK}"] = [None if value is None else rank for value, rank in zip(shown, ranks, strict=True)]
+    if space.num_params and "params" not in columns:
+        columns["params"] = [int(space.num_params(arch, sizes.num_classes)) for arch in archs]
+    if space.num_flops and "flops" not in columns:
+        columns["flops"] = [int(space.num_flops(arch, *sizes)) for arch in archs]
+    if truth:
+        columns["accuracy"] = np.asarray(truth.accuracy)
     documents.write_csv(path, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)))
+
+
+def correlations(scores: Mapping[str, np.ndarray], truth: "Truth | None" = None) -> tuple[list[str], np.ndarray]:
+    """(labels, and "accuracy" where there is a truth; Spearman's rho of each pair of them, NaN where one is constant).
+
+    Args:
+        scores: label to float64[A]; what is not finite ranks last.
+        truth: accuracies to compare with, or None.
+    """
+    columns = dict(scores) | ({"accuracy": np.asarray(truth.accuracy, np.float64)} if truth else {})
+    ranks = np.stack([scipy.stats.rankdata(np.where(np.isfinite(c), c, -np.inf)) for c in columns.values()])
+    own = ranks - ranks.mean(1, keepdims=True)
+    scale = np.sqrt(np.square(own).sum(1))
+    product = np.outer(scale, scale)
+    rho = np.divide(own @ own.T, product, out=np.full(product.shape, np.nan), where=product > 0)
+    return list(columns), rho
+
+
+def _write_correlations(folder: pathlib.Path, scores: Mapping[str, np.ndarray], truth: "Truth | None") -> list[str]:
+    """Writes the matrix of `correlations` where there are two columns to correlate; returns the names of the files."""
+    from zsnas_jax.reports import plots
+
+    names, rho = correlations(scores, truth)
+    if len(names) < 2:
+        return []
+    blank = lambda value: None if np.isnan(value) else float(value)
+    rows = [
+        {"proxy": name} | dict(zip(names, map(blank, row), strict=True)) for name, row in zip(names, rho, strict=True)
+    ]
+    documents.write_csv(folder / "correlations.csv", rows)
+    num_archs = len(next(iter(scores.values())))
+    title = f"Spearman's rho of the scores with each other, {num_archs:,} architectures"
+    plots.heat_map(folder / "correlations.png", rho, names, names, title)
+    return ["correlations.csv", "correlations.png"]
 
 
 def versions() -> dict[str, str]:
@@ -58,7 +135,7 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _correlation(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def _correlation(scores: np.ndarray, truth: np.ndarray, top_k: int) -> dict[str, Any]:
     """Rank correlations with intervals; Kendall's with fewer resamples where there are many architectures."""
     finite = lambda interval: [None if np.isnan(value) else round(value, 6) for value in interval]
     tau_resamples = 1000 if len(scores) <= 2000 else 100
@@ -68,14 +145,16 @@ def _correlation(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     return {
         "spearman": dict(zip(names, finite(rho), strict=True)) | {"num_resamples": 1000},
         "kendall": dict(zip(names, finite(tau), strict=True)) | {"num_resamples": tau_resamples},
-        "top_mean_accuracy": float(metrics.top_k(scores, truth, TOP).mean()),
+        "top_mean_accuracy": float(metrics.top_k(scores, truth, top_k).mean()),
         "best_by_score_accuracy": float(metrics.top_k(scores, truth, 1)[0]),
     }
 
 
-def _top(space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.ndarray | None) -> list[dict[str, Any]]:
+def _top(
+    space: SearchSpace, archs: np.ndarray, scores: np.ndarray, truth: np.ndarray | None, top_k: int
+) -> list[dict[str, Any]]:
     rows = []
-    for i in np.argsort(-scores, kind="stable")[:TOP]:
+    for i in np.argsort(-scores, kind="stable")[:top_k]:
         row = {"arch": space.encode(archs[i]), "score": float(scores[i]) if np.isfinite(scores[i]) else None}
         if space.to_index:
             row["index"] = int(space.to_index(archs[i]))
@@ -191,6 +270,7 @@ def make_report(
     diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
     failures: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     stored: Mapping[str, int] = MappingProxyType({}),
+    top_k: int = TOP,
 ) -> dict[str, Any]:
     """The machine-readable report.
 
@@ -205,11 +285,13 @@ def make_report(
         diagnoses: what `diagnose` returned.
         failures: label to why the proxy failed, by architecture.
         stored: label to how many scores the folder holds, of earlier runs too.
+        top_k: how many of the best by each score are listed.
     """
     accuracy = truth.accuracy if truth else None
     report: dict[str, Any] = {
         "settings": settings,
         "num_archs": len(archs),
+        "top_k": top_k,
         "stored": dict(stored),
         "run": run,
         "device": device(),
@@ -231,10 +313,10 @@ def make_report(
     for name, values in scores.items():
         entry = describe(scored_by[name]) | _count_undefined(scored_by[name], values, failures.get(name, {}))
         if truth:
-            entry |= _correlation(values, truth.accuracy)
+            entry |= _correlation(values, truth.accuracy, top_k)
         if name in diagnoses:
             entry["by_convolutions"] = diagnostics.as_json(diagnoses[name])
-        report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy)}
+        report["proxies"][name] = entry | {"top": _top(space, archs, values, accuracy, top_k)}
     return report
 
 
@@ -257,27 +339,32 @@ def _interval_text(entry: Mapping[str, Any]) -> str:
     return documents.format_interval(None if None in bounds else metrics.Interval(*bounds))
 
 
-def _top_text(top: list[dict[str, Any]]) -> str:
+def _top_rows(top: list[dict[str, Any]]) -> list[dict[str, Any]]:
     columns = ("index", "score", "accuracy", "arch")
-    rows = [{"rank": i} | {key: row.get(key) for key in columns} for i, row in enumerate(top, 1)]
-    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    return tabulate(rows, headers="keys", floatfmt=".4f")
+    percent = lambda row: {"accuracy": f"{100 * row['accuracy']:.2f} %"} if "accuracy" in row else {}
+    rows = [{"rank": i} | {key: (row | percent(row)).get(key) for key in columns} for i, row in enumerate(top, 1)]
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 
-def as_text(report: dict[str, Any]) -> str:
-    """The report for the terminal."""
-    run, truth = report["run"], report["benchmark"]
-    rows = []
+def _proxy_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row a proxy or vote, for people."""
+    truth, rows = report["benchmark"], []
     for name, entry in report["proxies"].items():
         row = {"proxy": name, "no finite score": f"{entry['degenerate']} of {report['num_archs']}"}
         if truth:
             row |= {
                 "Spearman rho [95 %]": _interval_text(entry["spearman"]),
                 "Kendall tau [95 %]": _interval_text(entry["kendall"]),
-                f"mean accuracy of top {TOP}": f"{100 * entry['top_mean_accuracy']:.2f} %",
+                f"mean accuracy of top {report['top_k']}": f"{100 * entry['top_mean_accuracy']:.2f} %",
             }
         rows.append(row)
-    lines = ["", tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)]
+    return rows
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for the terminal."""
+    run, truth = report["run"], report["benchmark"]
+    lines = ["", tabulate(_proxy_rows(report), headers="keys", tablefmt="simple", disable_numparse=True)]
     if truth:
         lines.append(
             f"\ntruth: {truth['column']} of {truth['name']}, best of these {100 * truth['best_accuracy']:.2f} %"
@@ -286,7 +373,8 @@ def as_text(report: dict[str, Any]) -> str:
             lines.append(f"warning: {truth['warning']}")
     votes = [name for name, entry in report["proxies"].items() if "experts" in entry["settings"]]
     for name in votes or list(report["proxies"])[:1]:
-        lines += [f"\nbest by {name}:", _top_text(report["proxies"][name]["top"])]
+        top = tabulate(_top_rows(report["proxies"][name]["top"]), headers="keys", floatfmt=".4f")
+        lines += [f"\nbest by {name}:", top]
     for name, entry in report["proxies"].items():
         failed = entry.get("failed", {})
         if "undefined" in entry:
@@ -314,17 +402,22 @@ def write_all(
     report: dict[str, Any],
     truth: Truth | None,
     diagnoses: Mapping[str, ByConvolutions] = MappingProxyType({}),
+    *,
+    sizes: Sizes,
+    missing: str = "-inf",
 ) -> list[str]:
     """Writes the files of a run and returns their names.
 
     Always scores.csv and report.json; if there is a truth to compare with, scatter.png; with diagnoses by number of
-    convolutions, convolutions.csv and convolutions.png.
+    convolutions, convolutions.csv and convolutions.png; of several columns correlations.csv and correlations.png; and
+    report.html, which shows them all.
+    `sizes` and `missing` are as of `write_scores`.
     """
     from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
 
     folder = pathlib.Path(folder)
     written = ["scores.csv", "report.json"]
-    write_scores(folder / "scores.csv", space, archs, scores)
+    write_scores(folder / "scores.csv", space, archs, scores, sizes, truth, missing)
     files.write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     if truth:
         rho = {name: _interval_text(report["proxies"][name]["spearman"]) for name in scores}
@@ -337,4 +430,18 @@ def write_all(
         documents.write_csv(folder / "convolutions.csv", rows)
         plots.by_convolutions(folder / "convolutions.png", scores, numbers, diagnoses, truth.column)
         written += ["convolutions.csv", "convolutions.png"]
-    return written
+    written += _write_correlations(folder, scores, truth)
+    return [*written, _write_page(folder, report, [name for name in written if name.endswith(".png")])]
+
+
+def _write_page(folder: pathlib.Path, report: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    truth = report["benchmark"]
+    note = f"{report['num_archs']:,} architectures"
+    note += f"; accuracies: {truth['column']} of {truth['name']}" if truth else ""
+    note += f". {truth['warning']}" if truth and truth["warning"] else ""
+    sections = [Section("Scores", _proxy_rows(report), note=note), Section("Pictures", pictures=pictures)]
+    in_words = lambda row: {name: f"{v:.4f}" if isinstance(v, float) else str(v) for name, v in row.items()}
+    for name, entry in report["proxies"].items():
+        sections.append(Section(f"Best by {name}", [in_words(row) for row in _top_rows(entry["top"])]))
+    what = page.settings_section(report["settings"])
+    return page.write(folder, f"Scores of {report['settings'].get('space', 'architectures')}", [*sections, what])

@@ -10,19 +10,21 @@ import numpy as np
 from tabulate import tabulate
 
 from zsnas_jax.base import Arch
-from zsnas_jax.reports import documents, score_report
+from zsnas_jax.reports import documents, page, score_report
 from zsnas_jax.reports.metrics import Interval, interval
+from zsnas_jax.reports.page import Section
 from zsnas_jax.reports.search_task import Task, name_optimum
 from zsnas_jax.search.seeds import Explored
 from zsnas_jax.storage import files
 from zsnas_jax.votes import tournament
 
 _RESAMPLES = 1000
-_THIN_LINES = 20
+THIN_LINES = 20
 _POINTS = 200
+_SHOWN_SEEDS = 50
 
 
-def _describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
+def describe(task: Task, arch: Arch, scores: np.ndarray) -> dict[str, Any]:
     """One architecture, as JSON; a score that is not finite is null."""
     space = task.space
     found: dict[str, Any] = {"arch": space.encode(arch)}
@@ -50,7 +52,7 @@ def _found(task: Task, explored: Explored) -> list[dict[str, Any]]:
         zip(explored.archs, explored.scores, explored.incumbents, strict=True)
     ):
         best = int(incumbents[-1])
-        own = {"seed": seed, "found_at": best + 1} | _describe(task, archs[best], scores[best])
+        own = {"seed": seed, "found_at": best + 1} | describe(task, archs[best], scores[best])
         own["num_distinct"] = len(np.unique(archs, axis=0))
         rows.append(own | {"num_without_score": int((~np.isfinite(scores)).any(axis=1).sum())})
     return rows
@@ -72,7 +74,7 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
-def _with_interval(values: np.ndarray) -> np.ndarray:
+def with_interval(values: np.ndarray) -> np.ndarray:
     """float[3, P]: mean over seeds of float[S, P] and its 95 % interval, NaN for a single seed."""
     means = resampled_means(values)
     if len(means) == 1:
@@ -82,7 +84,7 @@ def _with_interval(values: np.ndarray) -> np.ndarray:
     return np.stack([means[0], low, high])
 
 
-def _summary(values: list[float | None]) -> dict[str, Any]:
+def summarise(values: list[float | None]) -> dict[str, Any]:
     """Mean, deviation and interval over seeds, as JSON."""
     known = np.array([value for value in values if value is not None])
     if not len(known):
@@ -132,49 +134,52 @@ def make_report(
     rows = _found(task, explored)
     best_scores = np.array([s[i[-1]] for s, i in zip(explored.scores, explored.incumbents, strict=True)])
     first = rows[int(tournament(best_scores))]
-    made: dict[str, Any] = {
+    return {
         "settings": dict(settings),
         "search": dict(search),
         "num_seeds": len(rows),
         "best": first,
         "seeds": rows,
-        "summary": {name: _summary([row[name] for row in rows]) for name in ("accuracy", "regret") if name in first},
-        "benchmark": None,
+        "summary": {name: summarise([row[name] for row in rows]) for name in ("accuracy", "regret") if name in first},
+        "benchmark": describe_benchmark(task),
         "curve": _curve(task, explored),
         "versions": score_report.versions(),
         "device": score_report.device(),
         "run": dict(run) | {"commits": explored.seconds[0]},
     }
-    if task.truth:
-        truth = task.truth
-        space = task.space
-        optimum: dict[str, Any] = {"index": truth.best, "accuracy": float(truth.accuracy[truth.best])}
-        optimum["is_within_limits"] = truth.has_limits
-        if space.from_index:
-            optimum["arch"] = space.encode(space.from_index(truth.best))
-        made["benchmark"] = {
-            "name": truth.benchmark.name,
-            "column": truth.column,
-            "source": truth.benchmark.source,
-            "sha256": truth.benchmark.checksum,
-            "optimum": optimum,
-            "warning": truth.warning,
-        }
-    return made
 
 
-def _points(num_steps: int) -> np.ndarray:
-    """Up to 200 steps of a search, evenly spread, the last among them."""
-    return np.unique(np.linspace(0, num_steps - 1, min(num_steps, _POINTS)).round().astype(int))
+def describe_benchmark(task: Task) -> dict[str, Any] | None:
+    """The table that found architectures are held against, and its optimum, as JSON; None: there is none."""
+    if not task.truth:
+        return None
+    truth, space = task.truth, task.space
+    optimum: dict[str, Any] = {"index": truth.best, "accuracy": float(truth.accuracy[truth.best])}
+    optimum["is_within_limits"] = truth.has_limits
+    if space.from_index:
+        optimum["arch"] = space.encode(space.from_index(truth.best))
+    return {
+        "name": truth.benchmark.name,
+        "column": truth.column,
+        "source": truth.benchmark.source,
+        "sha256": truth.benchmark.checksum,
+        "optimum": optimum,
+        "warning": truth.warning,
+    }
+
+
+def points(num_steps: int, most: int | None = None) -> np.ndarray:
+    """Up to 200 steps of a search, or `most`, evenly spread, the last among them: int[P], 0 the first."""
+    return np.unique(np.linspace(0, num_steps - 1, min(num_steps, most or _POINTS)).round().astype(int))
 
 
 def _curve(task: Task, explored: Explored) -> dict[str, Any]:
     """The curve at some steps, as JSON; curve.csv has them all."""
-    at = _points(explored.incumbents.shape[1])
+    at = points(explored.incumbents.shape[1])
     as_json = lambda row: [None if np.isnan(value) else float(value) for value in row]
     curve: dict[str, Any] = {"architectures": (at + 1).tolist()}
     for name, values in measures(task, explored).items():
-        curve[name] = dict(zip(("mean", "low", "high"), map(as_json, _with_interval(values[:, at])), strict=True))
+        curve[name] = dict(zip(("mean", "low", "high"), map(as_json, with_interval(values[:, at])), strict=True))
     return curve
 
 
@@ -182,7 +187,7 @@ def _curve_records(task: Task, explored: Explored, is_live: bool) -> list[dict[s
     """The rows of curve.csv."""
     columns: dict[str, Any] = {"architectures": 1 + np.arange(explored.incumbents.shape[1])}
     for name, values in measures(task, explored).items():
-        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), _with_interval(values), strict=True))
+        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), with_interval(values), strict=True))
     if is_live:
         columns["seconds"] = seconds(explored)
     blank = lambda value: None if isinstance(value, float | np.floating) and np.isnan(value) else value
@@ -195,7 +200,7 @@ def _curve_records(task: Task, explored: Explored, is_live: bool) -> list[dict[s
 def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str, is_live: bool) -> None:
     from zsnas_jax.reports import plots  # here: matplotlib would be a second of every command's start
 
-    at = _points(explored.incumbents.shape[1])
+    at = points(explored.incumbents.shape[1])
     panels = []
     for name, values in measures(task, explored).items():
         scale, label, line = 1.0, f"score of the best so far\n{plots.in_lines(name)}", None
@@ -206,7 +211,7 @@ def _draw_curves(path: pathlib.Path, task: Task, explored: Explored, title: str,
         axes = [(at + 1.0, "architectures"), *([(seconds(explored)[at], "seconds")] if is_live else [])]
         shown = scale * np.where(np.isfinite(values[:, at]), values[:, at], np.nan)
         panels += [
-            plots.CurvePanel(x, _with_interval(shown), shown[:_THIN_LINES], (name_of_x, label), line)
+            plots.CurvePanel(x, with_interval(shown), shown[:THIN_LINES], (name_of_x, label), line)
             for x, name_of_x in axes
         ]
     plots.incumbents(path, panels, title, columns=2 if is_live else 0)
@@ -218,7 +223,7 @@ def write_all(
     """Writes the files of a search and returns their names.
 
     report.json, found.csv (a row a seed), curve.csv and curve.png; cell.png, a drawing of the best architecture, where
-    there is one for the space.
+    there is one for the space; report.html, which shows them all.
     """
     from zsnas_jax.reports import drawing
 
@@ -227,12 +232,29 @@ def write_all(
     documents.write_csv(folder / "found.csv", [_flat(row) for row in made["seeds"]])
     documents.write_csv(folder / "curve.csv", _curve_records(task, explored, is_live))
     written = ["report.json", "found.csv", "curve.csv", "curve.png"]
-    name = f"{made['search']['strategy']} on {task.space.name} by {made['search']['scores']}, {_seeds(made)}"
+    name = f"{made['search']['strategy']} on {task.space.name} by {made['search']['scores']}, {say_seeds(made)}"
     _draw_curves(folder / "curve.png", task, explored, name, is_live)
     arch = made["best"]["arch"]
     if drawing.draw(folder / "cell.png", task.space, task.space.decode(arch), f"{arch}\n{_caption(made['best'])}"):
         written.append("cell.png")
-    return written
+    return [*written, _write_page(folder, made, [name for name in written if name.endswith(".png")], name)]
+
+
+def _write_page(folder: pathlib.Path, made: Mapping[str, Any], pictures: list[str], title: str) -> str:
+    best = [{"": name, "found": value} for name, value in shown(made).items()]
+    rows = [{key: _in_words(key, value) for key, value in _flat(row).items()} for row in made["seeds"][:_SHOWN_SEEDS]]
+    more = len(made["seeds"]) - len(rows)
+    note = f"{more} more stand in found.csv" if more else ""
+    sections = [Section("Best", best, pictures), Section("Seeds", rows, note=note)]
+    return page.write(folder, title, [*sections, page.settings_section(made["settings"])])
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if name in ("accuracy", "regret"):
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if name in ("params", "flops") else say_score(value) if isinstance(value, float) else str(value)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,35 +265,41 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def _caption(best: Mapping[str, Any]) -> str:
     """What there is to say about an architecture in a line."""
     said = [f"index {best['index']}"] if "index" in best else []
-    said += [f"{name} {_score(score)}" for name, score in best["scores"].items()]
+    said += [f"{name} {say_score(score)}" for name, score in best["scores"].items()]
     said += [f"{best['params']:,} parameters"] if "params" in best else []
     said += [f"accuracy {100 * best['accuracy']:.2f} %"] if best.get("accuracy") is not None else []
     return ", ".join(said)
 
 
-def _score(score: float | None) -> str:
+def say_score(score: float | None) -> str:
+    """A score for people."""
     return "none" if score is None else f"{score:.6g}"
 
 
-def _seeds(made: Mapping[str, Any]) -> str:
+def say_seeds(made: Mapping[str, Any]) -> str:
+    """How many seeds a report is of."""
     return f"{made['num_seeds']} seed{'s' if made['num_seeds'] > 1 else ''}"
+
+
+def shown(made: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to say of the best architecture, for people."""
+    best = made["best"]
+    said = {"architecture": best["arch"], "index": best.get("index")}
+    said |= {f"score {name}": say_score(score) for name, score in best["scores"].items()}
+    said["parameters"] = f"{best['params']:,}" if "params" in best else None
+    said["FLOPs"] = f"{best['flops'] / 1e6:,.2f} M" if "flops" in best else None
+    if best.get("accuracy") is not None:
+        said["accuracy"] = f"{100 * best['accuracy']:.2f} %"
+    said["found"] = f"as number {best['found_at']} of seed {best['seed']}"
+    return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def as_text(made: Mapping[str, Any]) -> str:
     """The report for the terminal."""
     best, search, run = made["best"], made["search"], made["run"]
-    lines = [
-        f"\n{search['strategy']} by {search['scores']}: {_seeds(made)} of {search['num_architectures']} architectures",
-        "",
-    ]
-    shown = {"architecture": best["arch"], "index": best.get("index")}
-    shown |= {f"score {name}": _score(score) for name, score in best["scores"].items()}
-    shown["parameters"] = f"{best['params']:,}" if "params" in best else None
-    shown["FLOPs"] = f"{best['flops'] / 1e6:,.2f} M" if "flops" in best else None
-    if best.get("accuracy") is not None:
-        shown["accuracy"] = f"{100 * best['accuracy']:.2f} %"
-    shown["found"] = f"as number {best['found_at']} of seed {best['seed']}"
-    lines.append(tabulate([(k, v) for k, v in shown.items() if v is not None], tablefmt="plain", disable_numparse=True))
+    says = f"{say_seeds(made)} of {search['num_architectures']} architectures"
+    lines = [f"\n{search['strategy']} by {search['scores']}: {says}", ""]
+    lines.append(tabulate(list(shown(made).items()), tablefmt="plain", disable_numparse=True))
     if made["benchmark"]:
         truth, optimum = made["benchmark"], made["benchmark"]["optimum"]
         lines.append(f"\naccuracy: {truth['column']} of {truth['name']}")

@@ -5,17 +5,19 @@ state = search.run(key, strategy, search.table_scores(space, column), num_steps=
 found = state.archs[state.best]
 """
 
-from zsnas_jax.search.constraints import allowed_rows, constrained
+from zsnas_jax.search.constraints import allowed_rows, constrained, costs_of_all
 from zsnas_jax.search.host import HostLoop, host_scores
 from zsnas_jax.search.loop import Known, SearchState, advance, run, start
+from zsnas_jax.search.objectives import objective_scores
 from zsnas_jax.search.reference import ScoreFn, vote_scores, z_scores
-from zsnas_jax.search.sources import canonical_form, live_scores, table_scores
+from zsnas_jax.search.sources import canonical_form, latency_scores, live_scores, table_scores
 from zsnas_jax.search.strategies import (
     STRATEGIES,
     SearchStrategy,
     evolution,
     genetic,
     make_strategy,
+    nsga2,
     random_search,
     reinforce,
 )
@@ -31,11 +33,15 @@ __all__ = [
     "allowed_rows",
     "canonical_form",
     "constrained",
+    "costs_of_all",
     "evolution",
     "genetic",
     "host_scores",
+    "latency_scores",
     "live_scores",
     "make_strategy",
+    "nsga2",
+    "objective_scores",
     "random_search",
     "reinforce",
     "run",

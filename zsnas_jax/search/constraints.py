@@ -87,6 +87,21 @@ def allowed_rows(
     return _in_parts(lambda arch: _keeps(limits, arch), space.from_index(np.arange(space.num_archs)))
 
 
+def costs_of_all(space: SearchSpace, name: str, *, num_classes: int = 10, image_size: int = 32) -> np.ndarray | None:
+    """A cost of every architecture in published order, [A]; None where the space does not know it, or has no order.
+
+    Args:
+        space: the search space.
+        name: "params" or "flops".
+        num_classes: width of the logits.
+        image_size: of the pictures.
+    """
+    if not space.num_archs or not space.from_index or getattr(space, f"num_{name}") is None:
+        return None
+    cost = _costs(space, num_classes, image_size)[name]
+    return _in_parts(cost, space.from_index(np.arange(space.num_archs)))
+
+
 class Limit(NamedTuple):
     """A cost of an architecture and the bounds that it keeps to, either of which may be missing."""
 
@@ -113,19 +128,27 @@ class Limit(NamedTuple):
 def _limits(
     space: SearchSpace, bounds: dict[str, tuple[float | None, float | None]], num_classes: int, image_size: int
 ) -> list[Limit]:
-    costs: dict[str, Any] = {"params": space.num_params, "flops": space.num_flops}
-    sizes = {"params": (num_classes,), "flops": (num_classes, image_size)}
+    costs = _costs(space, num_classes, image_size)
     limits = []
     for name, (least, most) in bounds.items():
         if least is None and most is None:
             continue
-        limit = Limit(name, least, most, _at_size(costs[name], sizes[name]))
-        if costs[name] is None:
+        limit = Limit(name, least, most, costs[name])
+        if getattr(space, f"num_{name}") is None:
             raise ValueError(f"{limit}: space {space.name} has no num_{name} to hold to it")
         if least is not None and most is not None and least > most:
             raise ValueError(f"{limit}: the first is more than the second")
         limits.append(limit)
     return limits
+
+
+def _costs(space: SearchSpace, num_classes: int, image_size: int) -> dict[str, Callable[[Arch], Any]]:
+    """Name of a cost to what it is of an architecture; not to be called where the space does not know it."""
+    known: dict[str, Any] = {"params": space.num_params, "flops": space.num_flops}
+    return {
+        "params": _at_size(known["params"], (num_classes,)),
+        "flops": _at_size(known["flops"], (num_classes, image_size)),
+    }
 
 
 def _at_size(cost: Callable[..., Any], size: tuple[int, ...]) -> Callable[[Arch], Any]:

@@ -20,6 +20,7 @@ from zsnas_jax.base import SearchSpace
 from zsnas_jax.proxies.labels import Identified
 from zsnas_jax.search.host import HostLoop, remember
 from zsnas_jax.search.loop import Known, SearchState, advance, start
+from zsnas_jax.search.objectives import Objective, signed
 from zsnas_jax.search.reference import ScoreFn
 from zsnas_jax.search.sources import canonical_form
 from zsnas_jax.search.strategies import SearchStrategy
@@ -56,6 +57,8 @@ class Search(NamedTuple):
         group_size: seeds that run together, vmapped; 1: one after another, each taking the scores of those before.
         objective: what the search goes by, as text that tells it apart from the other searches of a folder.
         is_on_host: whether `score_fn` cannot be traced, and is called between steps.
+        objectives: what the E scores are in a search for trade-offs; those to be small are negative in `score_fn` and
+            in states, and as they are in the store.
     """
 
     key: jax.Array
@@ -68,6 +71,7 @@ class Search(NamedTuple):
     group_size: int
     objective: str = ""
     is_on_host: bool = False
+    objectives: tuple[Objective, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -76,7 +80,7 @@ class Search(NamedTuple):
 
     def begin(self, key: jax.Array) -> SearchState:
         """The state before the first step."""
-        zeros = lambda arch: jnp.zeros(len(self.experts))
+        zeros = lambda arch: jnp.zeros(len(self.objectives or self.experts))
         return start(key, self.strategy, zeros if self.is_on_host else self.score_fn, self.num_steps)
 
 
@@ -302,6 +306,7 @@ def _known(store: SearchStore, search: Search, num_seeds: int) -> Known:
     scores = np.full((capacity, len(columns)), -np.inf, np.float32)
     for i, name in enumerate(names):
         archs[i], scores[i] = search.space.decode(name), [column[name] for column in columns]
+    scores = np.asarray(_with_signs(search, scores))
     return Known(jnp.asarray(archs), jnp.asarray(scores), jnp.int32(len(names)))
 
 
@@ -310,14 +315,26 @@ def _new_scores(search: Search, state: SearchState, begin: int, end: int) -> dic
     if not search.is_live:
         return {}
     is_new = np.asarray(state.is_new[:, begin:end]).ravel()
-    flat = lambda array: np.asarray(array[:, begin:end]).reshape(len(is_new), -1)[is_new]
-    return {search.space.encode(a): s for a, s in zip(flat(state.archs), flat(state.scores), strict=True)}
+    flat = lambda array: np.asarray(array[:, begin:end]).reshape(len(is_new), *array.shape[2:])[is_new]
+    scores = _with_signs(search, flat(state.scores))
+    return {search.space.encode(a): s for a, s in zip(flat(state.archs), scores, strict=True)}
+
+
+def _with_signs(search: Search, scores: np.ndarray) -> np.ndarray:
+    """Scores [..., E] of a store as those of a state, or back again."""
+    return np.asarray(signed(search.objectives, scores)) if search.objectives else scores
 
 
 def _best_so_far(search: Search, state: SearchState) -> str:
+    if search.objectives:
+        return f"best of each {_joined(_with_signs(search, np.asarray(state.scores).max((0, 1))))}"
     best = np.asarray(jax.vmap(lambda state: state.scores[state.best])(state))
     row = best[np.argmax(best[:, 0])] if best.shape[1] == 1 else best[0]
-    return f"best {' / '.join(f'{score:.5g}' for score in row)}"
+    return f"best {_joined(row)}"
+
+
+def _joined(scores: np.ndarray) -> str:
+    return " / ".join(f"{score:.5g}" for score in scores)
 
 
 def _gather(finished: list[tuple[Group, SearchState]], num_seeds: int) -> Explored:

@@ -8,12 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zsnas_jax.base import Arch, Batch, Proxy, SearchSpace, candidate_key
+from zsnas_jax.measure import latency
+from zsnas_jax.measure.latency import Latency
 from zsnas_jax.nn.initializers import Initializer, kaiming_uniform
 from zsnas_jax.nn.options import LayerOptions
 from zsnas_jax.scoring import score_arch
 from zsnas_jax.search.reference import ScoreFn
+from zsnas_jax.storage.store import ResultStore
 
 
 def table_scores(space: SearchSpace, columns: Any) -> ScoreFn:
@@ -54,6 +58,29 @@ def canonical_form(space: SearchSpace) -> Callable[[Arch], Arch]:
     if space.is_valid is SearchSpace._field_defaults["is_valid"] or to_index is None or from_index is None:
         return lambda arch: arch
     return lambda arch: from_index(to_index(arch))
+
+
+def latency_scores(store: ResultStore, space: SearchSpace, kind: Latency) -> Callable[[Arch], float]:
+    """Seconds that networks take on this device; each is measured once, and kept in the store at once.
+
+    Args:
+        store: of the search.
+        space: what is searched.
+        kind: how networks are timed.
+
+    Returns:
+        arch, not traced, to seconds.
+    """
+    known = store.get(kind)
+
+    def score(arch: Arch) -> float:
+        name = space.encode(arch)
+        if name not in known:
+            known[name] = latency.measure(space, arch, kind)
+            store.add([name], [kind], np.array([[known[name]]]))
+        return known[name]
+
+    return score
 
 
 def live_scores(

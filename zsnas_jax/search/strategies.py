@@ -1,4 +1,4 @@
-"""Search strategies as values: random search, REINFORCE, regularized evolution, evolution by generations.
+"""Search strategies as values: random search, REINFORCE, regularized evolution, evolution by generations, NSGA-II.
 
 A strategy proposes an architecture (`ask`) and hears its scores (`tell`); its state is a pytree, so that seeds vmap.
 Hyper-parameters may be traced, save those that are sizes: a strategy can be made inside a function that is vmapped
@@ -8,7 +8,8 @@ Every proposal counts among the architectures of a search, the first ones includ
 Sources: Jing et al., "WRCor: Zero-Shot Neural Architecture Search with Weighted Response Correlation" (all three, and
 their settings); Real et al., "Regularized Evolution for Image Classifier Architecture Search"; Williams, "Simple
 Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Chen et al., "AutoFormer", ICCV
-2021 (generations, after Guo et al., "Single Path One-Shot").
+2021 (generations, after Guo et al., "Single Path One-Shot"); Deb et al., "A Fast and Elitist Multiobjective Genetic
+Algorithm: NSGA-II", IEEE Transactions on Evolutionary Computation 6, 2002.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ import numpy as np
 import optax
 
 from zsnas_jax.base import Arch, SearchSpace
+from zsnas_jax.search import pareto
 from zsnas_jax.search.reference import z_scores
 from zsnas_jax.votes import tournament
 
@@ -52,8 +54,9 @@ class SearchStrategy(NamedTuple):
     num_initial: int = 0
 
 
-def random_search(space: SearchSpace) -> SearchStrategy:
-    """Draws every architecture from the space, with replacement."""
+def random_search(space: SearchSpace, *, num_experts: int = 1) -> SearchStrategy:
+    """Draws every architecture from the space, with replacement, whatever the scores."""
+    del num_experts
     return SearchStrategy(
         name="random",
         init=lambda key: (),
@@ -201,26 +204,15 @@ def genetic(
         return jax.tree.map(lambda leaf: leaf[place], state.parents)
 
     def cross(key: jax.Array, state: GeneticState) -> Arch:
-        def propose(i: jax.Array) -> Arch:
-            one_key, other_key, gene_key = jax.random.split(jax.random.fold_in(key, i), 3)
-            one, tree = jax.tree.flatten(parent(one_key, state))
-            other = jax.tree.leaves(parent(other_key, state))
-            keys = jax.random.split(gene_key, len(one))
-            mixed = [
-                jnp.where(jax.random.bernoulli(k, 0.5, a.shape), a, b) for k, a, b in zip(keys, one, other, strict=True)
-            ]
-            return jax.tree.unflatten(tree, mixed)
-
-        return redraw(propose, space.is_valid, MAX_CROSSINGS, lambda: space.sample(key))
+        return crossed(space, key, lambda key: parent(key, state))
 
     def mutate(key: jax.Array, state: GeneticState) -> Arch:
         parent_key, mutation_key = jax.random.split(key)
         return space.mutate(mutation_key, parent(parent_key, state))
 
     def ask(key: jax.Array, state: GeneticState) -> Arch:
-        place = state.num_told % generation_size
-        kind = jnp.where(state.num_told < generation_size, 0, jnp.where(2 * place < generation_size, 1, 2))
-        return jax.lax.switch(kind, (lambda key, state: space.sample(key), mutate, cross), key, state)
+        first = lambda key, state: space.sample(key)
+        return jax.lax.switch(_kind(state.num_told, generation_size), (first, mutate, cross), key, state)
 
     def tell(state: GeneticState, arch: Arch, scores: jax.Array) -> GeneticState:
         _check_experts(scores, 1)
@@ -240,6 +232,130 @@ def genetic(
 
     settings = {"generation_size": generation_size, "num_parents": num_parents}
     return SearchStrategy("genetic", init, ask, tell, settings, generation_size)
+
+
+def crossed(space: SearchSpace, key: jax.Array, parent: Callable[[jax.Array], Arch]) -> Arch:
+    """A child of two parents that takes each gene from one of them, uniformly, and is of the space.
+
+    Where it is not, two are drawn again; after `MAX_CROSSINGS` the space samples one.
+
+    Args:
+        space: of the parents.
+        key: of the draws.
+        parent: key to one of the parents there are.
+    """
+
+    def propose(i: jax.Array) -> Arch:
+        one_key, other_key, gene_key = jax.random.split(jax.random.fold_in(key, i), 3)
+        one, tree = jax.tree.flatten(parent(one_key))
+        other = jax.tree.leaves(parent(other_key))
+        keys = jax.random.split(gene_key, len(one))
+        mixed = [
+            jnp.where(jax.random.bernoulli(k, 0.5, a.shape), a, b) for k, a, b in zip(keys, one, other, strict=True)
+        ]
+        return jax.tree.unflatten(tree, mixed)
+
+    return redraw(propose, space.is_valid, MAX_CROSSINGS, lambda: space.sample(key))
+
+
+def _kind(num_told: jax.Array, generation_size: int) -> jax.Array:
+    """How the next is made: 0 sampled, in the first; in the others half 1 mutated, half 2 crossed."""
+    place = num_told % generation_size
+    return jnp.where(num_told < generation_size, 0, jnp.where(2 * place < generation_size, 1, 2))
+
+
+class ParetoState(NamedTuple):
+    """The P parents, then the P children of this generation, as far as there are any.
+
+    Attributes:
+        archs: [2P, ...].
+        scores: float32[2P, E].
+        front: int32[P], the number of each parent's front among those that it was chosen from.
+        distance: float32[P], its crowding distance there.
+        num_told: int32[], architectures so far.
+    """
+
+    archs: Arch
+    scores: jax.Array
+    front: jax.Array
+    distance: jax.Array
+    num_told: jax.Array
+
+
+def nsga2(space: SearchSpace, *, num_experts: int = 2, population_size: int = 64) -> SearchStrategy:
+    """NSGA-II: generations of P, from which and whose parents the P best by front, then by crowding distance, remain.
+
+    Each expert is an objective that is maximised. The first generation is drawn from the space; of the others half are
+    mutations, half children of two parents, as `genetic` makes them. A parent is the winner of a binary tournament: of
+    two drawn uniformly that of the lower front, in one front the less crowded (`zsnas_jax.search.pareto`).
+
+    Args:
+        space: what is searched.
+        num_experts: E.
+        population_size: P.
+
+    Raises:
+        ValueError: if P is below 1.
+
+    Source: Deb et al., NSGA-II, 2002. Deviations: mutation or crossover, not both, as in `genetic`, with which it can
+    so be compared; the later of two equal architectures counts as dominated, or copies of the extremes, which are
+    infinitely far from nothing but each other, would fill the population.
+    """
+    if population_size < 1:
+        raise ValueError(f"population_size is {population_size}: at least 1 is needed")
+    both = jnp.arange(2 * population_size)
+
+    def init(key: jax.Array) -> ParetoState:
+        archs = _empty(jax.eval_shape(space.sample, key), 2 * population_size)
+        none = jnp.full((2 * population_size, num_experts), -jnp.inf, jnp.float32)
+        front, distance = jnp.zeros(population_size, jnp.int32), jnp.zeros(population_size, jnp.float32)
+        return ParetoState(archs, none, front, distance, jnp.int32(0))
+
+    def parent(key: jax.Array, state: ParetoState) -> Arch:
+        one, other = jax.random.randint(key, (2,), 0, population_size)
+        ranks = state.front, state.distance
+        wins = pareto.is_better(*(of[other] for of in ranks), *(of[one] for of in ranks))
+        place = jnp.where(wins, other, one)
+        return jax.tree.map(lambda leaf: leaf[place], state.archs)
+
+    def mutate(key: jax.Array, state: ParetoState) -> Arch:
+        parent_key, mutation_key = jax.random.split(key)
+        return space.mutate(mutation_key, parent(parent_key, state))
+
+    def cross(key: jax.Array, state: ParetoState) -> Arch:
+        return crossed(space, key, lambda key: parent(key, state))
+
+    def ask(key: jax.Array, state: ParetoState) -> Arch:
+        first = lambda key, state: space.sample(key)
+        return jax.lax.switch(_kind(state.num_told, population_size), (first, mutate, cross), key, state)
+
+    def select(state: ParetoState) -> ParetoState:
+        """The parents of the next generation in the first P places."""
+        equal = [(leaf[:, None] == leaf).reshape(*both.shape * 2, -1).all(-1) for leaf in jax.tree.leaves(state.archs)]
+        is_copy = jnp.stack(equal).all(0) & (both[:, None] < both)
+        is_there = (both >= population_size) | (state.num_told > population_size)
+        dominance = pareto.dominates(state.scores[:, None], state.scores) | is_copy | ~is_there
+        front = pareto.fronts(dominance & is_there[:, None])
+        distance = pareto.crowding(state.scores, front)
+        chosen = pareto.survivors(front, distance, population_size)
+        put = lambda leaf: leaf.at[:population_size].set(leaf[chosen])
+        return ParetoState(
+            jax.tree.map(put, state.archs), put(state.scores), front[chosen], distance[chosen], state.num_told
+        )
+
+    # Under vmap a conditional would be both of its branches at each step: seeds take turns instead.
+    @jax.custom_batching.sequential_vmap
+    def end_generation(state: ParetoState) -> ParetoState:
+        return jax.lax.cond(state.num_told % population_size == 0, select, lambda state: state, state)
+
+    def tell(state: ParetoState, arch: Arch, scores: jax.Array) -> ParetoState:
+        _check_experts(scores, num_experts)
+        seat = population_size + state.num_told % population_size
+        archs = jax.tree.map(lambda seats, leaf: seats.at[seat].set(leaf), state.archs, arch)
+        told = state._replace(archs=archs, scores=state.scores.at[seat].set(scores), num_told=state.num_told + 1)
+        return end_generation(told)
+
+    return SearchStrategy("nsga2", init, ask, tell, {"population_size": population_size}, population_size)
 
 
 class Policy(NamedTuple):
@@ -371,10 +487,11 @@ def _climb(
 
 STRATEGIES: Mapping[str, Callable[..., SearchStrategy]] = MappingProxyType(
     {
-        "random": lambda space, *, num_experts=1: random_search(space),
+        "random": random_search,
         "reinforce": reinforce,
         "evolution": evolution,
         "genetic": genetic,
+        "nsga2": nsga2,
     }
 )
 """The strategies by name: (space, num_experts, its hyper-parameters) to the value."""

@@ -38,8 +38,9 @@ from zsnas_jax.training.steps import (
 )
 
 Row = dict[str, Any]
-"""An epoch: epoch, step, learning_rate, train_loss, train_accuracy, test_loss and test_accuracy where it was tested,
-seconds since the start, those of earlier processes included. Accuracies are shares."""
+"""An epoch: epoch, 0.1 after a tenth of one, step, learning_rate, train_loss, train_accuracy, test_loss and
+test_accuracy where it was tested, seconds since the start, those of earlier processes included. Accuracies are
+shares."""
 
 
 class Data(NamedTuple):
@@ -275,5 +276,5 @@ def _row(number: int, per_epoch: int, history: list[Row], sums: Any, schedule: A
     if not math.isfinite(loss):
         raise RuntimeError(f"the loss is {loss} after step {number}: try a smaller learning rate")
     rate = float(schedule(number - 1))
-    epoch = -(-number // per_epoch)
+    epoch = number // per_epoch if number % per_epoch == 0 else number / per_epoch
     return {"epoch": epoch, "step": number, "learning_rate": rate, "train_loss": loss, "train_accuracy": accuracy}
