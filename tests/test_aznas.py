@@ -74,6 +74,7 @@ def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(NAMES)
 
 
+@pytest.mark.dear
 def test_a_cell_without_a_path_has_no_spectrum_but_a_trainability():
     scores = tiny.dispatched_scores(NAMES, (0,) * 6)
     assert (scores[:2] == -np.inf).all()

@@ -144,6 +144,7 @@ def three_classes(batch_size=4):
     return Batch(batch.image, jnp.arange(batch_size) % 3)
 
 
+@pytest.mark.dear
 def test_one_pass_scores_as_on_the_whole_network():
     names = ("wrcor", "naswot", "swap", "jaccor", "epe", "pnorm", "pgnorm", "snip", "fisher", "params")
     compare(proxies.make_proxies(names), three_classes(), archs=TALL)

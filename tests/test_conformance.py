@@ -435,6 +435,7 @@ def test_kernels_are_drawn_by_the_fan_that_their_layer_tells(name):
             assert 0.5 < np.abs(matrix).max() * len(matrix) ** 0.5 <= 1, path
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("depth", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_marks_do_not_change_synflow(depth):
     twin = functools.partial(foreign.vit, depth=depth)

@@ -87,6 +87,7 @@ def test_a_space_of_ones_own_is_short_and_searched():
         assert space.encode(space.decode(string)) == string and float(score.strip("[]")) == pytest.approx(scores.max())
 
 
+@pytest.mark.dear
 def test_a_space_of_ones_own_is_scored_and_its_parameters_counted():
     space, batch = run_block(OWN_SPACE)[0]["space"], run_block(OWN_SPACE)[0]["batch"]
     strings = ["0-0-0-0", "8-0-0-32", "16-16-16-16"]

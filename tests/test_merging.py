@@ -76,6 +76,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path):
         merge([score], tmp_path / "out")
 
 
+@pytest.mark.dear
 def test_shards_of_a_run_are_the_run(tmp_path):
     flags = ["--archs=0:6", "--proxies=params,flops", "--benchmark=none", "--batch_size=4"]
     run = lambda program, *own: binaries.run(program, *own, cwd=tmp_path, is_tiny=True)

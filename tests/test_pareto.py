@@ -123,6 +123,7 @@ def test_a_parent_is_of_the_lower_front_or_the_less_crowded():
     assert 0.6 < np.mean([(child != better).sum() == 1 for child in children]) < 0.9  # three tournaments of four
 
 
+@pytest.mark.dear
 def test_nsga2_finds_more_of_a_front_than_chance_and_seeds_end_alike_together_and_alone():
     """On the front are the 64 cells of the last two operations, by which of them stand where."""
     gain, price = jnp.array([1, 2, 4, 8, 16, 32]), jnp.array([32, 16, 8, 4, 2, 1])

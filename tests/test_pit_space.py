@@ -59,6 +59,7 @@ def test_costs_are_those_of_its_network():
         assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == TINY.num_params(arch, 4)
 
 
+@pytest.mark.dear
 def test_patches_and_pooling_are_convolutions():
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.standard_normal((2, 33, 33, 3)), jnp.float32)

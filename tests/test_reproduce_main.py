@@ -38,6 +38,7 @@ def main(monkeypatch, out, **given):
     reproduce_main.main()
 
 
+@pytest.mark.dear
 def test_the_binary_scores_and_writes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(layout, "GROUPS", (("params", "pnorm"),))
     main(monkeypatch, tmp_path, num_architectures=5)

@@ -80,7 +80,9 @@ def test_capture_returns_activations_and_gradients_of_each_application():
     chex.assert_trees_all_close(found[1].gradient, gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize("module", [pytest.param(Net(), marks=pytest.mark.slow), Scanned()])
+@pytest.mark.parametrize(
+    "module", [pytest.param(Net(), marks=pytest.mark.slow), pytest.param(Scanned(), marks=pytest.mark.dear)]
+)
 def test_both_readings_agree(module):
     plain = capture.aggregate(capture.capture(module, variables(module), batch()))
     streamed = tiny.stream(module, variables(module), batch())

@@ -92,6 +92,7 @@ def test_children_are_of_the_space():
         search.genetic(space, generation_size=8, num_parents=9)
 
 
+@pytest.mark.dear
 def test_evolution_with_exact_accuracies_reaches_the_optimum_region():
     table = benchmarks.open_benchmark(golden.shared_file("data/nasbench201.csv.gz"))
     accuracy = np.asarray(table.columns["cifar10_test_200_mean"])

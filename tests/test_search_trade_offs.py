@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.dear
 def test_a_table_is_searched_for_trade_offs(folder):
     flags = ["--scores=table.npz", "--objectives=good,-flops", "--benchmark=table.npz", "--benchmark_column=accuracy"]
     flags += ["--params_limit=1e6", "--num_seeds=3", "--num_architectures=96", "--population_size=16"]
@@ -85,6 +86,7 @@ def test_a_table_is_searched_for_trade_offs(folder):
     assert "hypervolume: " in out and f"true front: {truth['num_trade_offs']} trade-offs" in out
 
 
+@pytest.mark.dear
 def test_a_live_search_measures_each_latency_once_and_goes_on(tmp_path):
     flags = ["--objectives=naswot,-latency,-params", "--batch_size=4", "--benchmark=none", "--out=live"]
     flags += ["--latency_repeats=2", "--programs=static", "--num_architectures=10", "--population_size=4"]

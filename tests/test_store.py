@@ -175,7 +175,7 @@ def listed(folder):
 def test_a_folder_is_read_whatever_its_settings_and_left_as_it_is(tmp_path):
     filled(tmp_path)
     before = listed(tmp_path)
-    settings, scores, _ = store_file.read(tmp_path)
+    settings, scores, *_ = store_file.read(tmp_path)
     assert settings == SETTINGS | {"format": store_file.FORMAT}
     assert scores == {"wrcor": {"a": 1.5, "b": float(np.float32(0.1))}, "acor": {"a": -np.inf, "b": 3.0}}
     assert listed(tmp_path) == before

@@ -296,6 +296,7 @@ def test_labels_beyond_the_classes_are_refused(tmp_path):
         training.fit(tmp_path, model(), RECIPE, data()._replace(train=examples(num_classes=8)))
 
 
+@pytest.mark.dear
 def test_another_run_is_not_gone_on_with(tmp_path):
     short = dataclasses.replace(RECIPE, epochs=1)
     training.fit(tmp_path, model(), short, data())

@@ -85,6 +85,7 @@ def test_the_puzzle_costs_nine_encoders_of_a_tile():
     assert puzzle.num_flops(arch, 1000, 192) == 9 * encoder + 9 * 512 * 1000
 
 
+@pytest.mark.dear
 def test_networks_without_a_path_are_169_and_have_no_score():
     archs = everything(MICRO)
     connected = np.array([MICRO.is_connected(arch) for arch in archs])

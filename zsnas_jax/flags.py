@@ -262,6 +262,12 @@ def results_folder(stem: str, settings: Mapping[str, Any]) -> pathlib.Path:
     return pathlib.Path(FLAGS.out or f"results/{stem}-{digest}")
 
 
+def given() -> list[str]:
+    """The flags that the user gave, as `--name=value`: a file of them starts the command again (`--flagfile`)."""
+    own = [FLAGS[name] for name in FLAGS if FLAGS[name].present and name != "flagfile"]
+    return [line for flag in own for line in flag.serialize().splitlines()]
+
+
 def ground_truth(space: str) -> TabularBenchmark | None:
     """The table of --benchmark, if there is one for a space.
 

@@ -30,6 +30,7 @@ from zsnas_jax.proxies import response
 from zsnas_jax.proxies.labels import label, parse
 from zsnas_jax.reports import calibration_report, profile_report, score_report
 from zsnas_jax.reports.score_report import Sizes
+from zsnas_jax.runs.log import RunLog
 from zsnas_jax.runs.merging import Shard, parse_shard
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.selection import select_archs
@@ -164,6 +165,7 @@ def main() -> None:
     out = flags.results_folder(f"{space.name}-{pathlib.Path(FLAGS.dataset).stem}", stored)
     with ResultStore(out, stored) as store:
         files.sweep(out)
+        log = RunLog(out, "score_main", flags.given())
         reference = _reference(store, space, chosen, asked_votes, source, settings, how)
         counting = [response.num_layers()] if FLAGS.profile else []
         matrix, times = score_archs(store, space, archs, [*chosen, *counting], source, settings, **how)
@@ -192,7 +194,7 @@ def main() -> None:
             by = lambda chosen: score_archs(store, space, archs, chosen, source, settings, **how)[0]
             profile = profile_report.profile(FLAGS.profile, list(map(space.encode, archs)), counted, by)
             written += profile_report.write(out, profile, truth.accuracy if truth else None)
-    print(score_report.as_text(summary))
+    log.say(score_report.as_text(summary))
     if calibrated:
-        print(f"\n{calibration_report.as_text(calibrated)}")
-    print(f"\nwritten: {out}/ {', '.join(written)}")
+        log.say(f"\n{calibration_report.as_text(calibrated)}")
+    log.say(f"\nwritten: {out}/ {', '.join(written)}")

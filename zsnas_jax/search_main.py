@@ -36,6 +36,7 @@ from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.proxies.labels import Identified, label
 from zsnas_jax.reports import pareto_report, score_report, search_report
 from zsnas_jax.reports.search_task import Task, find_truth, say_maximum
+from zsnas_jax.runs.log import RunLog
 from zsnas_jax.runs.scores import score_archs, scorer_for
 from zsnas_jax.runs.settings import ScoreSettings, fixed_batch, seed_keys, stored_settings, stream_identity
 from zsnas_jax.scoring import Scorer
@@ -385,6 +386,7 @@ def main() -> None:
         print(say_maximum(plan.task.space, plan.experts[0]))
     with seeds.SearchStore(out, plan.settings) as store:
         files.sweep(out)
+        log = RunLog(out, "search_main", flags.given())
         score_fn = _score_fn(plan, store)
         running = seeds.Search(
             key=seeds.search_keys(FLAGS.seed)[1],
@@ -421,5 +423,5 @@ def main() -> None:
                 search_report.write_all(out, plan.task, explored, made, is_live),
                 search_report.as_text(made),
             )
-    print(said)
-    print(f"\nwritten: {out}/ {', '.join(written)}")
+    log.say(said)
+    log.say(f"\nwritten: {out}/ {', '.join(written)}")

@@ -28,6 +28,7 @@ from zsnas_jax.base import Arch, SearchSpace
 from zsnas_jax.datasets import PictureSource
 from zsnas_jax.nn.initializers import INITIALIZERS
 from zsnas_jax.reports import score_report, train_report
+from zsnas_jax.runs.log import RunLog, now
 from zsnas_jax.search_spaces import darts
 from zsnas_jax.storage import files
 from zsnas_jax.storage.reading import open_regular, read_bytes, reading
@@ -235,6 +236,7 @@ def main() -> None:
     out = flags.results_folder(f"train-{space.name}-{name}", whole)
     if data.test is None:
         print(f"no test pictures in {name}: there will be no test accuracy, only that of training pictures")
+    started = now()
     trained = training.fit(
         out,
         model,
@@ -249,7 +251,8 @@ def main() -> None:
         on_epoch=train_report.make_journal(out, name),
     )
     files.sweep(out)
+    log = RunLog(out, "train_main", flags.given(), started)
     made = train_report.make_report(whole, trained.history, costs, truth)
     written = train_report.write_report(out, made)
-    print(train_report.as_text(made))
-    print(f"\nwritten: {out}/ {', '.join(written)}")
+    log.say(train_report.as_text(made))
+    log.say(f"\nwritten: {out}/ {', '.join(written)}")
