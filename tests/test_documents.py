@@ -180,7 +180,9 @@ def test_links_lead_somewhere(name):
         assert not anchor or anchor in anchors_of(there), target
 
 
-BINARIES = {name: f"zsnas_jax/{name}.py" for name in ("score_main", "search_main", "train_main")}
+BINARIES = {
+    name: f"zsnas_jax/{name}.py" for name in ("score_main", "search_main", "train_main", "compare_main", "merge_main")
+}
 BINARIES["reproduce_main"] = "projects/wrcor/reproduce_main.py"
 
 

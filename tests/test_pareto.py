@@ -150,3 +150,8 @@ def test_nsga2_finds_more_of_a_front_than_chance_and_seeds_end_alike_together_an
 def test_a_population_without_anyone_is_refused():
     with pytest.raises(ValueError, match="population_size is 0: at least 1 is needed"):
         search.nsga2(SPACE, population_size=0)
+
+
+def test_a_box_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="hypervolume between .*inf.*: both must be finite"):
+        pareto.hypervolumes(np.ones((1, 2)), np.array([-np.inf, 0.0]), np.ones(2), [0])

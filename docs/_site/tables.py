@@ -16,7 +16,7 @@ from zsnas_jax.proxies.registry import FACTORIES
 
 FIRST = "zsnas_jax.proxies.response"
 """The family that this package is about."""
-COMMANDS = ("score_main", "search_main", "train_main")
+COMMANDS = ("score_main", "search_main", "train_main", "compare_main", "merge_main")
 _BACK = frozenset({"gradients", "kernel_gradients", "fisher", "jacobian", "own_jacobian", "trunk"})
 """Needs of proxies that take a way back through the network."""
 _LABELS = frozenset({"gradients", "kernel_gradients", "fisher", "labels", "class_labels"})

@@ -159,8 +159,10 @@ def hypervolumes(scores: np.ndarray, reference: np.ndarray, ideal: np.ndarray, a
         float64[len(at)], in [0, 1] where nothing is above the ideal point.
 
     Raises:
-        ValueError: as `hypervolume`.
+        ValueError: as `hypervolume`, or if one of the two points is not finite.
     """
+    if not np.isfinite([reference, ideal]).all():
+        raise ValueError(f"hypervolume between {np.asarray(reference)} and {np.asarray(ideal)}: both must be finite")
     box = np.asarray(ideal, np.float64) - reference
     shares, front, done, share = [], np.empty((0, len(box))), 0, 0.0
     for step in at:
