@@ -66,7 +66,9 @@ def without_timing(folder):
 def test_a_search_leaves_report_curve_and_drawing(finished):
     folder, out = finished
     report = json.loads((folder / "report.json").read_text())
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*WRITTEN, "results.sqlite"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*WRITTEN, "results.sqlite", "flags.txt", "log.txt"]
+    )
     assert report["num_seeds"] == len(report["seeds"]) == 30
     assert report["search"] == {
         "strategy": "evolution", "population_size": 64, "tournament_size": 10, "num_architectures": 300,

@@ -58,7 +58,7 @@ def test_a_table_is_searched_for_trade_offs(folder):
         "hypervolume.png",
         "report.html",
     }
-    assert {path.name for path in (folder / "table").iterdir()} == written | {"results.sqlite"}
+    assert {path.name for path in (folder / "table").iterdir()} == written | {"results.sqlite", "flags.txt", "log.txt"}
     assert (folder / "table" / "report.html").read_text().count("data:image/png;base64,") == 2
     front, report = rows_of(folder / "table" / "front.csv"), json.loads((folder / "table" / "report.json").read_text())
     assert list(front[0]) == ["arch", "index", "good", "flops", "params", "accuracy", "num_seeds"]

@@ -84,7 +84,7 @@ def variables_of(folder):
 
 def test_a_run_leaves_report_curves_and_checkpoints(trained):
     folder, out = trained
-    assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", *WRITTEN])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".lock", "flags.txt", "log.txt", *WRITTEN])
     report = json.loads((folder / "report.json").read_text())
     assert report["arch"] == ARCH and report["settings"]["recipe"]["epochs"] == 3
     # The stem of 4 channels, a convolution of 1 x 1 in each of two cells, three norms and that of the head, the head.
