@@ -46,6 +46,21 @@ def test_predictions_are_the_textbooks():
     assert metrics.spearman(found.score[20:], accuracies[20:]) > 0.95
 
 
+def test_the_slope_of_the_likelihood_is_that_of_differences():
+    features, accuracies = made_up(14)
+    target = calibration._normal_scores(accuracies)
+    spreads = [calibration._spread(features[:, a:b], features[:, a:b]) for a, b in ((0, 1), (1, 3))]
+
+    def cost(logs):
+        own = np.exp(logs)
+        parts = tuple(calibration.Part(slice(0, 1), *own[i : i + 3]) for i in (0, 3))
+        return calibration._cost(calibration.Kernel(parts, own[6]), spreads, target)
+
+    logs = np.array([0.1, -0.3, 0.2, -0.5, 0.4, 0.3, -0.7])
+    differences = [(cost(logs + step)[0] - cost(logs - step)[0]) / 2e-6 for step in 1e-6 * np.eye(7)]
+    np.testing.assert_allclose(cost(logs)[1], differences, rtol=1e-5)
+
+
 def test_leaving_one_out_is_fitting_without_it():
     features, accuracies = made_up(12)
     model = calibration.fit(features, accuracies)

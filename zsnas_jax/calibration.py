@@ -11,6 +11,7 @@ prediction), 5.8 (the likelihood), 5.12 (leaving one out).
 """
 
 from collections.abc import Sequence
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -45,11 +46,12 @@ class Part(NamedTuple):
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """float[X, F], float[Y, F] of all features to float[X, Y]."""
-        x, y = x[:, self.columns], y[:, self.columns]
-        products, count = x @ y.T, x.shape[1]
-        distances = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * products
-        rounded = np.maximum(distances, 0.0) / count
-        return self.linear**2 * products / count + self.smooth**2 * np.exp(-rounded / (2 * self.length**2))
+        linear, smooth = self.terms(*_spread(x[:, self.columns], y[:, self.columns]))
+        return linear + smooth
+
+    def terms(self, products: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The linear and the smooth term of x.y / F and |x - y|^2 / F, as `_spread` gives them."""
+        return self.linear**2 * products, self.smooth**2 * np.exp(-distances / (2 * self.length**2))
 
     def prior(self, x: np.ndarray) -> np.ndarray:
         """k(x, x), float[A]."""
@@ -144,12 +146,11 @@ def fit(features: np.ndarray, accuracies: np.ndarray, groups: Sequence[int] | No
         columns = map(slice, ends[:-1].tolist(), ends[1:].tolist())
         return Kernel(tuple(Part(c, *values) for c, values in zip(columns, own, strict=True)), float(np.exp(logs[-1])))
 
-    def cost(logs: np.ndarray) -> float:
-        return -_likelihood(kernel_of(logs), x[some], target[some])
-
+    spreads = [_spread(x[some, a:b], x[some, a:b]) for a, b in itertools.pairwise(ends)]
+    cost = lambda logs: _cost(kernel_of(logs), spreads, target[some])
     bounds = [*_BOUNDS * len(sizes), _NOISE_BOUNDS]
     starts = [[*part * len(sizes), noise] for part, noise in _STARTS]
-    found = [scipy.optimize.minimize(cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    found = [scipy.optimize.minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
     kernel = kernel_of(min(found, key=lambda own: own.fun).x)
     factor = _factor(kernel, x)
     return Calibration(kernel, x, y, target, factor, scipy.linalg.cho_solve((factor, True), target))
@@ -175,11 +176,41 @@ def _factor(kernel: Kernel, x: np.ndarray) -> np.ndarray:
     return scipy.linalg.cholesky(noisy, lower=True)
 
 
-def _likelihood(kernel: Kernel, x: np.ndarray, target: np.ndarray) -> float:
-    """Log p(y) = -y' K^-1 y / 2 - log |K| / 2, up to a constant."""
-    factor = _factor(kernel, x)
-    explained = scipy.linalg.solve_triangular(factor, target, lower=True)
-    return float(-0.5 * explained @ explained - np.log(np.diag(factor)).sum())
+def _spread(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(x.y / F, |x - y|^2 / F) of float[X, F], float[Y, F]: float[X, Y] each, which no value of a kernel changes."""
+    products, count = x @ y.T, x.shape[1]
+    distances = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * products
+    return products / count, np.maximum(distances, 0.0) / count
+
+
+def _cost(
+    kernel: Kernel, spreads: Sequence[tuple[np.ndarray, np.ndarray]], target: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """-log p(y) = y' K^-1 y / 2 + log |K| / 2, up to a constant, and its slope by the logarithms of the values.
+
+    d cost / d log v = tr((K^-1 - a a') dK / d log v) / 2 with a = K^-1 y (Rasmussen and Williams, Equation 5.9).
+
+    Args:
+        kernel: of parts as many as `spreads`.
+        spreads: of each part, as `_spread` gives them.
+        target: y, float[T].
+    """
+    terms = [part.terms(*spread) for part, spread in zip(kernel.parts, spreads, strict=True)]
+    eye = np.eye(len(target))
+    matrix = np.sum([linear + smooth for linear, smooth in terms], axis=0) + (kernel.noise**2 + _JITTER) * eye
+    factor = scipy.linalg.cholesky(matrix, lower=True)
+    inverse = scipy.linalg.cho_solve((factor, True), eye)
+    weights = inverse @ target
+    outer = inverse - np.outer(weights, weights)
+    slope: list[float] = []
+    for part, (linear, smooth), (_, distances) in zip(kernel.parts, terms, spreads, strict=True):
+        slope += [
+            np.vdot(outer, linear),
+            np.vdot(outer, smooth),
+            np.vdot(outer, smooth * distances) / part.length**2 / 2,
+        ]
+    slope.append(kernel.noise**2 * np.trace(outer))
+    return float(target @ weights / 2 + np.log(np.diag(factor)).sum()), np.array(slope)
 
 
 def predict(model: Calibration, features: np.ndarray) -> Prediction:

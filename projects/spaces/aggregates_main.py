@@ -25,7 +25,7 @@ from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
-CONTROLS = ("params", "flops", "num_sites")
+CONTROLS = ("params", "flops")
 MOST_SETS = 40
 """In sets.csv."""
 
