@@ -11,8 +11,9 @@ together with the scores. --nasbench201 takes the shipped scores of all 15,625 c
 """
 
 from collections.abc import Mapping, Sequence
+import csv
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import app, flags
 import numpy as np
@@ -86,6 +87,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "benchmarks/calibration", "Folder of what is written.")
     flags.DEFINE_integer("draws", 20, "Of the trained networks.")
     flags.DEFINE_integer("most", 1024, "Trained networks at most.")
+    flags.DEFINE_boolean("add", False, "Keep what curves.csv has of other spaces.")
 
 
 def main(_: list[str]) -> None:
@@ -99,9 +101,10 @@ def main(_: list[str]) -> None:
         subjects.append(Subject(name, scored.scores, scored.accuracy, structure))
     if not subjects:
         raise app.UsageError("--folders or --nasbench201: one is needed")
-    out, rows = pathlib.Path(FLAGS.out), []
+    out = pathlib.Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
-    panels: dict[str, plots.Worth] = {}
+    names = {subject.name for subject in subjects}
+    rows = [row for row in _read(out / "curves.csv") if row["space"] not in names] if FLAGS.add else []
     for subject in subjects:
         ranked = calibration.score_features(np.stack(list(subject.scores.values()), axis=1))
         kinds: dict[str, list[np.ndarray]] = {"scores": [ranked]}
@@ -109,17 +112,34 @@ def main(_: list[str]) -> None:
             kinds |= {"structure": [subject.structure], "both": [ranked, subject.structure]}
         alone = {name: metrics.spearman(own, subject.accuracy) for name, own in subject.scores.items()}
         best = max(alone, key=lambda name: np.nan_to_num(alone[name], nan=-1.0))
-        lines = {}
         for kind, groups in kinds.items():
-            lines[kind] = curve(groups, subject.accuracy, FLAGS.draws, FLAGS.most)
+            line = curve(groups, subject.accuracy, FLAGS.draws, FLAGS.most)
             own = {"space": subject.name, "features": kind, "best_alone": best, "rho_alone": alone[best]}
-            rows += [own | record for record in lines[kind]]
-            said = ", ".join(f"{record['rho']:.3f} of {record['trained']}" for record in lines[kind])
-            print(f"{subject.name}, {kind}: {said}")
-        panels[subject.name] = plots.Worth(lines, f"{best} alone", alone[best])
+            rows += [own | record for record in line]
+            said = ", ".join(f"{record['rho']:.3f} of {record['trained']}" for record in line)
+            print(f"{subject.name}, {kind}: {said}", flush=True)
     documents.write_csv(out / "curves.csv", rows)
-    plots.worth(out / "curves.png", panels)
+    plots.worth(out / "curves.png", _panels(rows))
     print(f"written: {out}/curves.csv, curves.png")
+
+
+def _read(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Rows that are there already, numbers as numbers; none where there is no file."""
+    if not path.exists():
+        return []
+    texts = ("space", "features", "best_alone")
+    with open(path, newline="") as file:
+        return [{k: v if k in texts else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _panels(rows: Sequence[Mapping[str, Any]]) -> dict[str, plots.Worth]:
+    """What is drawn: a panel a space, a line a kind of features."""
+    panels: dict[str, plots.Worth] = {}
+    for row in rows:
+        alone = f"{row['best_alone']} alone", row["rho_alone"]
+        lines: Any = panels.setdefault(row["space"], plots.Worth({}, *alone)).lines
+        lines.setdefault(row["features"], []).append(row)
+    return panels
 
 
 if __name__ == "__main__":
