@@ -180,7 +180,7 @@ BAD = [
     (["--norm=rms"], "flag --norm=rms: allowed are bn, ln, gn16"),
     (["--mask_rate=1"], "flag --mask_rate=1: allowed are numbers from 0 to 1, 1 excluded"),
     (["--activation=sine"], "flag --activation=sine: allowed are relu, gelu, leaky_relu"),
-    (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quintet"),
+    (["--votes=sjv"], "unknown vote 'sjv': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quartet, quintet"),
     (["--votes=wrcor+snip"], "a majority needs an odd number of three or more"),
     (["--votes=wrcor+snip+wrcore"], "unknown proxy 'wrcore'"),
     (["--votes=wrcor+snip+wrcor:weighting=expb2t"], "experts 'wrcor,snip,wrcor': one is given twice"),

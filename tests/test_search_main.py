@@ -216,7 +216,7 @@ BAD_INPUT = [
     (["--objectives=good,-"], "objective '-': a name is needed, such as wrcor or -flops"),
     (["--objectives=good,-flops,-good"], "objectives good, -flops, -good: good is given twice"),
     (["--objectives=good,-nothing"], "column 'nothing' is not in benchmark table"),
-    (["--objectives=sjw,-flops"], "objective 'sjw': a vote by copeland compares those at hand, and has no number for one architecture: allowed are az_nas, vkdnw_agg, quintet"),
+    (["--objectives=sjw,-flops"], "objective 'sjw': a vote by copeland compares those at hand, and has no number for one architecture: allowed are az_nas, vkdnw_agg, quartet, quintet"),
     (["--objectives=good+first+second,-flops"], "objective 'good+first+second': a vote by copeland compares"),
     (["--objectives=good,-flops", "--proxies=good"], "proxies is ['good']: a search goes by it or by objectives, here good, -flops"),
     (["--objectives=good,-flops", "--strategy=genetic"], "strategy is genetic: several objectives are searched by nsga2"),

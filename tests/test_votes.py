@@ -228,11 +228,12 @@ def test_published_votes():
         "sjw": {"synflow", "jaccor", "wrcor"},
         "az_nas": {"az_expressivity", "az_progressivity", "az_trainability", "flops"},
         "vkdnw_agg": {"vkdnw", "jaccor", "az_expressivity", "az_trainability", "flops"},
+        "quartet": {"flops", "gcor_first2", "gcor_first5", "synflow"},
         "quintet": {"gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher"},
     }
     for name, vote in votes.VOTES.items():
         assert votes.make_vote(name) == vote and vote.name == name and vote.reference
-        assert vote.experimental == (name == "quintet")
+        assert vote.experimental == (name in ("quartet", "quintet"))
     with pytest.raises(TypeError):
         votes.VOTES["own"] = vote
 
@@ -252,7 +253,7 @@ def test_names_tell_votes_apart():
     [
         (
             ("jsw",),
-            "unknown vote 'jsw': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quintet, or experts joined by commas",
+            "unknown vote 'jsw': allowed are zerocost, spw, sjw, az_nas, vkdnw_agg, quartet, quintet, or experts joined by commas",
         ),
         (("",), "unknown vote ''"),
         (([],), "experts '': at least one"),

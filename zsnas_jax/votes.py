@@ -38,6 +38,8 @@ _OWN = "own combination of experts"
 _EXPERIMENTAL = "experimental, zsnas_jax; measured in benchmarks/EXPERIMENTS.md"
 _AZ = ("az_expressivity", "az_progressivity", "az_trainability", "flops")
 _VKDNW_AGG = ("vkdnw", "jaccor", "az_expressivity", "az_trainability", "flops")
+_QUARTET = ("flops", "gcor_first2", "gcor_first5", "synflow")
+_ON_SPACES = "experimental, zsnas_jax; chosen on the four spaces of benchmarks/aggregates/RESULTS.md, without weights"
 _QUINTET = ("gcor_first5", "wrcor", "log_params", "gcor_first2", "neg_log_fisher")
 
 
@@ -74,10 +76,11 @@ VOTES: Mapping[str, Vote] = MappingProxyType(
         "sjw": Vote("sjw", ("synflow", "jaccor", "wrcor"), "copeland", None, False, _WRCOR),
         "az_nas": Vote("az_nas", _AZ, "log_rank_sum", None, False, _AZ_NAS),
         "vkdnw_agg": Vote("vkdnw_agg", _VKDNW_AGG, "log_rank_sum", None, False, _VKDNW),
+        "quartet": Vote("quartet", _QUARTET, "log_rank_sum", None, True, _ON_SPACES),
         "quintet": Vote("quintet", _QUINTET, "z_score_sum", (2.0, 1.0, 0.5, 0.5, 0.25), True, _EXPERIMENTAL),
     }
 )
-"""The votes that have a name: published ones, and an experimental one whose experts share one pass."""
+"""The votes that have a name: published ones, and two experimental ones of ours, whose experts share passes."""
 
 
 def make_vote(
