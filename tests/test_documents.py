@@ -103,6 +103,7 @@ def test_a_space_of_ones_own_is_scored_and_its_parameters_counted():
     assert (np.diff(scores[:, 2]) > 0).all()
 
 
+@pytest.mark.dear
 def test_a_search_of_ones_own_space_is_reported_without_what_the_space_does_not_say(tmp_path):
     space, found = run_block(OWN_SPACE)[0]["space"], run_block(OWN_SPACE)[0]["found"]
     arrays = [np.asarray(field) for field in (found.archs, found.scores, found.incumbents, found.is_new)]

@@ -44,6 +44,7 @@ def test_a_static_network_scores_as_the_dispatched_one():
     tiny.compare_kinds(["meco", "meco_opt", *LABELS], atol=1e-3)
 
 
+@pytest.mark.dear
 def test_a_cell_without_a_path_has_what_its_stem_and_classifier_have():
     scores = tiny.dispatched_scores(["meco", "meco_opt", *LABELS], (0,) * 6)
     assert np.isfinite(scores).all()

@@ -90,6 +90,7 @@ def test_scores_do_not_depend_on_chunking_or_order(reference):
     np.testing.assert_allclose(single, reference[:5], rtol=1e-6)
 
 
+@pytest.mark.dear
 def test_a_vmapped_step_gives_the_same_scores(reference):
     scores, program = score(ARCHS, names=("wrcor",), candidates_per_step=3)
     np.testing.assert_allclose(scores[:, 0], reference[:, PROXIES.index("wrcor")], rtol=1e-3)

@@ -16,7 +16,6 @@ from projects.wrcor.searches import PREFIXES, Found, Search, SearchSettings
 from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.reports import documents
 from zsnas_jax.reports.documents import csv_text, markdown_table
-from zsnas_jax.votes import VOTES
 
 OBJECTIVES = ("wrcor", "zerocost", "sjw", "spw", "ncd_nwot", "ncd_swap", *experts.EXPERIMENTAL)
 """The scores that are maximised, beside the validation accuracy. The paper has the first three."""
@@ -111,7 +110,7 @@ def make_objectives(setup: Setup) -> list[Objective]:
 def maxima(setup: Setup) -> list[dict[str, Any]]:
     """For each score of the table and each vote the cell that it likes best, with its accuracies as fractions."""
     space, find = setup.inputs.space, experts.with_derived(setup.find)
-    names = [*(setup.scores.columns if setup.scores else ()), *VOTES]
+    names = [*(setup.scores.columns if setup.scores else ()), *experts.SHOWN]
     values: dict[str, np.ndarray | None] = {name: experts.find_values(name, find) for name in names}
     validation = {dataset: setup.inputs.validation_column(dataset) for dataset in setup.test_columns}
     columns = {column: np.asarray(setup.inputs.benchmark.columns[column]) for column in validation.values() if column}
