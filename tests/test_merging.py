@@ -101,3 +101,22 @@ def test_shards_of_a_run_are_the_run(tmp_path):
     assert code == 1 and err.endswith(
         "needed are results folders of score_main, and --out=FOLDER that takes them all\n"
     )
+
+
+def test_a_conflict_with_what_is_there_writes_nothing(tmp_path):
+    merge([fill(tmp_path / "1", {"wrcor": {"b": 1.0}})], tmp_path / "out")
+    before = stored.read(tmp_path / "out")
+    with pytest.raises(ValueError, match="out has another score of b under wrcor"):
+        merge(
+            [fill(tmp_path / "2", {"wrcor": {"a": 3.0}}), fill(tmp_path / "3", {"wrcor": {"b": 2.0}})], tmp_path / "out"
+        )
+    assert stored.read(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"run": 3}', '{"run": {"shard": "9"}}', "\xff"])
+def test_a_damaged_report_is_named(tmp_path, text):
+    folder = fill(tmp_path / "1", {"wrcor": {"a": 1.0}})
+    (tmp_path / "1" / "report.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"1/report\.json: ") as caught:
+        merge([folder], tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from zsnas_jax import scoring
 from zsnas_jax.base import Batch
 from zsnas_jax.nn.probes import Site
 from zsnas_jax.proxies import response
-from zsnas_jax.reports import profile_report
+from zsnas_jax.reports import plots, profile_report
 
 
 class Layers(nn.Module):
@@ -64,3 +64,15 @@ def test_a_profile_is_written_and_drawn(tmp_path):
         ("b", "3", "-inf"),
     ]
     assert (tmp_path / "profile.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_architectures_keep_their_ends_in_the_legend(tmp_path, monkeypatch):
+    labels, draw = [], plots.Axes.plot
+
+    def plot(axes, *values, **style):
+        labels.append(style["label"])
+        return draw(axes, *values, **style)
+
+    monkeypatch.setattr(plots.Axes, "plot", plot)
+    plots.profile(tmp_path / "profile.png", {"a" * 60 + "b" * 60: np.ones(2)}, "rcor")
+    assert len(labels) == 1 and labels[0].startswith("aaaa") and labels[0].endswith("bbbb") and len(labels[0]) == 90

@@ -10,6 +10,7 @@ import binaries
 import conftest
 import numpy as np
 import pytest
+import searching
 
 from zsnas_jax import proxies
 from zsnas_jax.benchmarks import TabularBenchmark
@@ -33,15 +34,11 @@ def run(*flags, cwd):
 def folder(tmp_path_factory):
     """A folder with a table: `good` ranks as `accuracy` does, but for noise; the others are noise; one lacks values."""
     path = tmp_path_factory.mktemp("tables")
-    archs = SPACE.from_index(np.arange(15625))
-    rng = np.random.default_rng(0)
-    accuracy = 0.5 + (archs == 3).sum(1) / 20 + 0.01 * rng.random(15625)
-    noise = rng.standard_normal((2, 15625))
-    good = accuracy + 0.02 * noise[0]
-    columns = {"accuracy": accuracy, "good": good, "first": noise[0], "second": noise[1], "part": np.where(good < 1, good, np.nan), "empty": np.full(15625, np.nan)}  # fmt: skip
-    columns = {name: column.astype(np.float32) for name, column in columns.items()}
-    digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
-    TabularBenchmark(columns, "nasbench201", "table", "made by a test", digest).save(path / "table.npz")
+    columns = searching.counted_columns()
+    good = columns["good"]
+    columns |= {"part": np.where(good < 1, good, np.nan), "empty": np.full(15625, np.nan)}
+    searching.save_table(path / "table.npz", columns)
+    digest = hashlib.sha256(good.tobytes()).hexdigest()
     wide = {"good": np.zeros(423_624, np.float32)}
     TabularBenchmark(wide, "nasbench101", "other", "made by a test", digest).save(path / "other.npz")
     return path

@@ -1,7 +1,6 @@
 """Searches for trade-offs by the real binary, over a table and live; latencies; what objectives are."""
 
 import csv
-import hashlib
 import json
 
 import binaries
@@ -9,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import searching
 import tiny
 
 from zsnas_jax import search, votes
-from zsnas_jax.benchmarks import TabularBenchmark
 from zsnas_jax.measure import latency
 from zsnas_jax.measure.latency import Latency
 from zsnas_jax.reports import pareto_report
@@ -33,13 +32,8 @@ def rows_of(path):
 def folder(tmp_path_factory):
     """A folder with a table of a score that is noise beside the number of 3x3 convolutions, and its accuracies."""
     path = tmp_path_factory.mktemp("tables")
-    archs = SPACE.from_index(np.arange(15625))
-    rng = np.random.default_rng(0)
-    accuracy = 0.5 + (archs == 3).sum(1) / 20 + 0.01 * rng.random(15625)
-    columns = {"accuracy": accuracy, "good": accuracy + 0.02 * rng.standard_normal(15625)}
-    columns = {name: column.astype(np.float32) for name, column in columns.items()}
-    digest = hashlib.sha256(b"".join(column.tobytes() for column in columns.values())).hexdigest()
-    TabularBenchmark(columns, "nasbench201", "table", "made by a test", digest).save(path / "table.npz")
+    columns = searching.counted_columns()
+    searching.save_table(path / "table.npz", {name: columns[name] for name in ("accuracy", "good")})
     return path
 
 

@@ -20,7 +20,7 @@ from projects.spaces.aggregates import LeftOut, Subject
 from projects.spaces.scored import distinct, read
 from zsnas_jax import benchmarks
 from zsnas_jax.reports import documents
-from zsnas_jax.reports.documents import format_interval, markdown_table
+from zsnas_jax.reports.documents import format_interval, interval_record, markdown_table
 from zsnas_jax.search_spaces import nasbench201
 from zsnas_jax.storage import files
 
@@ -72,14 +72,13 @@ def as_markdown(found: Sequence[LeftOut]) -> str:
 
 def as_records(found: Sequence[LeftOut]) -> list[dict[str, object]]:
     """The same for a CSV."""
-    flat = lambda name, rho: dict(zip((name, f"{name}_low", f"{name}_high"), map(float, rho), strict=True))
     records = []
     for own in found:
         record: dict[str, object] = {"left_out": own.subject, "archs": own.num_archs, "chosen": "+".join(own.chosen)}
-        record |= {"elsewhere": own.elsewhere} | flat("rho", own.rho) | {"single": own.single}
-        record |= flat("rho_of_single", own.rho_of_single)
+        record |= {"elsewhere": own.elsewhere} | interval_record("rho", own.rho) | {"single": own.single}
+        record |= interval_record("rho_of_single", own.rho_of_single)
         for name, rho in own.controls.items():
-            record |= flat(name, rho)
+            record |= interval_record(name, rho)
         records.append(record | {"best_here": own.best_here})
     return records
 

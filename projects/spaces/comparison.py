@@ -9,7 +9,7 @@ from projects.spaces.groups import within
 from projects.spaces.published import PRINTED
 from projects.spaces.scored import Scored, counted, groups_of
 from zsnas_jax.reports import metrics
-from zsnas_jax.reports.documents import markdown_table
+from zsnas_jax.reports.documents import interval_record, markdown_table
 from zsnas_jax.reports.metrics import Interval
 
 CONTROLS = ("params", "flops", "num_sites")
@@ -115,9 +115,7 @@ def as_records(rows: Sequence[Row]) -> list[dict[str, object]]:
         record: dict[str, object] = {}
         for field, value in row._asdict().items():
             if field in ("rho", "tau", "ndcg", "alike"):
-                own = value or Interval(np.nan, np.nan, np.nan)
-                known = [None if np.isnan(bound) else round(bound, 4) for bound in own]
-                record |= dict(zip((field, f"{field}_low", f"{field}_high"), known, strict=True))
+                record |= interval_record(field, value, 4)
             else:
                 record[field] = "+".join(value) if field == "below" else value
         records.append(record)

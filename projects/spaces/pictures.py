@@ -7,7 +7,7 @@ import numpy as np
 
 from projects.spaces.comparison import Row
 from projects.spaces.scored import Scored, counted
-from zsnas_jax.reports import diagnostics, metrics, plots
+from zsnas_jax.reports import diagnostics, plots, score_report
 
 DRAWN = ("naswot", "sam_nwot", "nir_nwot", "ncd_nwot", "swap", "sam_swap", "nir_swap", "ncd_swap", "wrcor", "params")
 
@@ -27,10 +27,9 @@ def overview(path: pathlib.Path, rows: Sequence[Row]) -> None:
 
 def agreement(path: pathlib.Path, scored: Scored) -> None:
     """Rho of every score with every other, on the architectures of a folder."""
-    names = list(scored.scores)
-    rho = [[metrics.spearman(scored.scores[a], scored.scores[b]) for b in names] for a in names]
+    names, rho = score_report.correlations(scored.scores)
     title = f"Spearman's rho among scores: {', '.join(filter(None, (scored.space, scored.task)))}"
-    plots.heat_map(path, np.array(rho), names, names, title)
+    plots.heat_map(path, rho, names, names, title)
 
 
 def by_convolutions(path: pathlib.Path, scored: Mapping[str, Scored]) -> bool:

@@ -18,9 +18,8 @@ import numpy as np
 from projects.spaces.scored import Scored, distinct
 from projects.spaces.scored import read as read_folder
 from projects.suite.stored_values import FORMATS, Values, read
-from zsnas_jax import search_spaces
 from zsnas_jax.reports import documents, metrics, plots
-from zsnas_jax.reports.documents import format_bounds, format_figure, markdown_table
+from zsnas_jax.reports.documents import format_bounds, format_figure, interval_record, markdown_table
 from zsnas_jax.storage import files
 
 FLAGS = flags.FLAGS
@@ -52,8 +51,8 @@ def worth(values: Values) -> list[dict[str, Any]]:
             "proxy": name,
             "archs": count,
             "failed": int(np.isneginf(values.scores[name]).sum()),
-            **_bounds("rho", rho),
-            "tau": _number(tau),
+            **interval_record("rho", rho, 4),
+            "tau": None if np.isnan(tau) else round(float(tau), 4),
             "below": "+".join(control for control, value in controls.items() if value > rho.value),
         }
         for name, (count, rho, tau) in rhos.items()
@@ -64,14 +63,6 @@ def _known_rho(scores: np.ndarray, accuracy: np.ndarray) -> tuple[int, metrics.I
     known = ~np.isnan(scores)
     rho = metrics.bootstrap_spearman(scores[known], accuracy[known])
     return int(known.sum()), rho, metrics.kendall(scores[known], accuracy[known])
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
-
-
-def _bounds(name: str, rho: metrics.Interval) -> dict[str, float | None]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), map(_number, rho), strict=True))
 
 
 def agreement(ours: Scored, theirs: Values) -> list[dict[str, Any]]:
@@ -91,9 +82,9 @@ def agreement(ours: Scored, theirs: Values) -> list[dict[str, Any]]:
                 "archs": int(known.sum()),
                 "ours_undefined": int((~np.isfinite(x[known])).sum()),
                 "theirs_failed": int((~np.isfinite(y[known])).sum()),
-                **_bounds("alike", metrics.bootstrap_spearman(x[known], y[known])),
-                **_bounds("ours", metrics.bootstrap_spearman(x[known], truth)),
-                **_bounds("theirs", metrics.bootstrap_spearman(y[known], truth)),
+                **interval_record("alike", metrics.bootstrap_spearman(x[known], y[known]), 4),
+                **interval_record("ours", metrics.bootstrap_spearman(x[known], truth), 4),
+                **interval_record("theirs", metrics.bootstrap_spearman(y[known], truth), 4),
             }
         )
     return records
@@ -129,8 +120,7 @@ def main(_: list[str]) -> None:
     records = [record for values in stored for record in worth(values)]
     alike: list[dict[str, Any]] = []
     for ours in folders:
-        space = search_spaces.make_space(ours.report["settings"]["space"]).name
-        task = ours.report["settings"].get("task", "")
+        space, task = ours.report["settings"]["space"], ours.report["settings"].get("task", "")
         alike += [
             record
             for values in stored

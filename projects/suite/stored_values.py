@@ -52,14 +52,21 @@ class Format(NamedTuple):
     task: str = ""
 
 
-def _of_digits(space: SearchSpace, text: str) -> Any:
-    """The operations of a TransNAS-Bench-101 network as a tuple, in the order of its string."""
+def _digits(text: str) -> str:
+    """The six digits of a TransNAS-Bench-101 network that a file has as a tuple, in the order of its string."""
     digits = ast.literal_eval(text) if len(text) < 100 else None
     if not isinstance(digits, tuple) or len(digits) != 6 or not all(isinstance(digit, int) for digit in digits):
         raise ValueError(f"{shorten(text)!r} is no tuple of six whole numbers")
-    own = "".join(str(digit) for digit in digits)
-    micro = space.name.endswith("micro")
-    return space.decode(f"64-41414-{own[0]}_{own[1:3]}_{own[3:]}" if micro else f"64-{own.rstrip('0')}-basic")
+    return "".join(map(str, digits))
+
+
+def _of_micro(space: SearchSpace, text: str) -> Any:
+    own = _digits(text)
+    return space.decode(f"64-41414-{own[0]}_{own[1:3]}_{own[3:]}")
+
+
+def _of_macro(space: SearchSpace, text: str) -> Any:
+    return space.decode(f"64-{_digits(text).rstrip('0')}-basic")
 
 
 def _of_index(space: SearchSpace, text: str) -> Any:
@@ -69,11 +76,10 @@ def _of_index(space: SearchSpace, text: str) -> Any:
     return space.from_index(int(index))
 
 
-_TRANSNAS = Format("naslib_ops", _of_digits, "val_metric", "task")
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "transnas101_micro": _TRANSNAS,
-        "transnas101_macro": _TRANSNAS,
+        "transnas101_micro": Format("naslib_ops", _of_micro, "val_metric", "task"),
+        "transnas101_macro": Format("naslib_ops", _of_macro, "val_metric", "task"),
         "darts": Format("compact", lambda space, text: space.decode(text), "val_accuracy"),
         "nasbench101": Format("index", _of_index, "val_accuracy"),
     }

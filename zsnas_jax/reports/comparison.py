@@ -110,13 +110,11 @@ def _as_text(settings: Mapping[str, Any], name: str) -> str:
 
 def _record(agreement: Agreement) -> dict[str, Any]:
     """A row of agreement.csv; None where nothing is defined."""
-    blank = lambda value: None if np.isnan(value) else float(value)
     row: dict[str, Any] = {"proxy": agreement.proxy}
     row |= dict(zip(("first", "second"), agreement.folders, strict=True)) | {"num_archs": agreement.num_archs}
     row |= dict(zip(("num_undefined_first", "num_undefined_second"), agreement.num_undefined, strict=True))
     for name in ("spearman", "kendall"):
-        keys = name, f"{name}_low", f"{name}_high"
-        row |= dict(zip(keys, map(blank, getattr(agreement, name)), strict=True))
+        row |= documents.interval_record(name, getattr(agreement, name))
     return row
 
 

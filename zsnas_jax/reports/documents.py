@@ -69,6 +69,19 @@ def csv_text(records: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def interval_record(name: str, interval: Interval | None, digits: int | None = None) -> dict[str, float | None]:
+    """An estimate with its interval as columns of a CSV, `name`, `name_low`, `name_high`; None for NaN.
+
+    Args:
+        name: of the estimate.
+        interval: of it; None: it is undefined.
+        digits: that are kept behind the point; None: all.
+    """
+    own = interval or (np.nan,) * 3
+    known = lambda value: None if np.isnan(value) else float(value) if digits is None else round(float(value), digits)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), map(known, own), strict=True))
+
+
 def write_csv(path: str | os.PathLike[str], records: Iterable[Mapping[str, Any]]) -> None:
     """Writes records as `csv_text`, whole or not at all.
 

@@ -17,6 +17,7 @@ from zsnas_jax.reports.diagnostics import ByConvolutions, Group
 from zsnas_jax.reports.documents import format_interval
 from zsnas_jax.reports.metrics import Interval
 from zsnas_jax.storage import files
+from zsnas_jax.storage.reading import shorten
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by all eyes
 _MARKERS = "osD^vP*"
@@ -346,7 +347,7 @@ def profile(path: str | os.PathLike[str], lines: Mapping[str, np.ndarray], name:
             marker=_MARKERS[i % len(_MARKERS)],
             markersize=4,
             markerfacecolor=None if 2 * i < len(lines) else "white",
-            label=textwrap.shorten(label, 90),
+            label=shorten(label, 90),
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("layer, from the input")

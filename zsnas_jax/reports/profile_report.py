@@ -64,11 +64,13 @@ def write(folder: str | os.PathLike[str], found: Profile, accuracy: np.ndarray |
         for layer, value in enumerate(own, start=1)
     ]
     documents.write_csv(pathlib.Path(folder) / "profile.csv", rows)
-    count, order = min(MOST_DRAWN, len(found.archs)), np.arange(len(found.archs))
-    if accuracy is not None:
+    count = min(MOST_DRAWN, len(found.archs))
+    if accuracy is None:
+        drawn = {arch: place for place, arch in enumerate(found.archs[:count])}
+    else:
         order = np.argsort(-accuracy, kind="stable")
-    drawn = [*order[: -(-count // 2)], *order[len(order) - count // 2 :]] if accuracy is not None else order[:count]
-    label = lambda place: found.archs[place] if accuracy is None else f"{accuracy[place]:.2%} {found.archs[place]}"
-    lines = {label(place): found.layers[place] for place in drawn}
+        ends = [*order[: -(-count // 2)], *order[len(order) - count // 2 :]]
+        drawn = {f"{accuracy[place]:.2%} {found.archs[place]}": place for place in ends}
+    lines = {label: found.layers[place] for label, place in drawn.items()}
     plots.profile(pathlib.Path(folder) / "profile.png", lines, found.name)
     return ["profile.csv", "profile.png"]

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from zsnas_jax.storage import stored
-from zsnas_jax.storage.reading import shorten
+from zsnas_jax.storage.reading import open_regular, read_bytes, reading, shorten
 from zsnas_jax.storage.store import ResultStore, say_differences
+
+_LONGEST = 1 << 28
+"""Bytes of a report."""
 
 
 class Shard(NamedTuple):
@@ -84,19 +87,19 @@ def merge(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
                     raise ValueError(f"{folder} and {other} have different scores of {shorten(arch)} under {label}")
                 origin.setdefault((label, arch), folder)
     settings = {name: value for name, value in first.settings.items() if name != "format"}
+    proxies = {label: proxy for own in found for label, proxy in own.proxies.items()}
+    failures = {label: {a: why for own in found for a, why in own.failures.get(label, {}).items()} for label in proxies}
     with ResultStore(out, settings) as store:
-        for own in found:
-            for label, values in own.scores.items():
-                proxy, known = own.proxies[label], store.get(own.proxies[label])
-                for arch, score in values.items():
-                    if known.get(arch, score) != score:
-                        raise ValueError(f"{out} has another score of {shorten(arch)} under {label}")
-                new = [arch for arch in values if arch not in known]
-                if new:
-                    store.add(new, [proxy], np.array([[values[arch]] for arch in new]))
-                if reasons := {arch: why for arch, why in own.failures.get(label, {}).items() if arch in new}:
-                    store.mark(proxy, reasons)
-        everything = {label: set(store.get(proxy)) for own in found for label, proxy in own.proxies.items()}
+        known = {label: store.get(proxy) for label, proxy in proxies.items()}
+        for label, values in scores.items():
+            for arch, score in values.items():
+                if known[label].get(arch, score) != score:
+                    raise ValueError(f"{out} has another score of {shorten(arch)} under {label}")
+        for label, values in scores.items():
+            if new := [arch for arch in values if arch not in known[label]]:
+                store.add(new, [proxies[label]], np.array([[values[arch]] for arch in new]))
+                store.mark(proxies[label], {arch: failures[label][arch] for arch in new if arch in failures[label]})
+    everything = {label: known[label].keys() | scores[label].keys() for label in proxies}
     counts = {label: len(archs) for label, archs in sorted(everything.items())}
     return Merged(len(set().union(*everything.values())), counts, missing)
 
@@ -106,10 +109,13 @@ def _missing(folders: Sequence[str | os.PathLike[str]]) -> list[str]:
     there: dict[Shard, str | os.PathLike[str]] = {}
     for folder in folders:
         path = pathlib.Path(folder) / "report.json"
-        text = json.loads(path.read_text()).get("run", {}).get("shard") if path.exists() else None
-        if text is None:
+        if not path.exists():
             continue
-        shard = parse_shard(text)
+        with reading(str(path)), open_regular(path) as file:
+            text = json.loads(read_bytes(file, _LONGEST))["run"].get("shard")
+            if text is None:
+                continue
+            shard = parse_shard(text)
         if shard in there:
             raise ValueError(f"{folder} and {there[shard]} are both shard {shard}")
         if others := {own.total for own in there} - {shard.total}:
